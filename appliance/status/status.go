@@ -1,0 +1,140 @@
+// Package status holds the types in which the appliance tells what it is
+// doing: the API sends them, sanctl and the console show them. A leaf: plain
+// data, no behaviour beyond summing up.
+package status
+
+import "time"
+
+// Health says how well a part does its work, worst last.
+type Health string
+
+const (
+	OK       Health = "ok"
+	Degraded Health = "degraded" // works, but without the redundancy or the setting that was asked for
+	Failed   Health = "failed"   // doesn't work
+)
+
+// Worse returns the worse of two healths.
+func (h Health) Worse(o Health) Health {
+	rank := map[Health]int{"": 0, OK: 0, Degraded: 1, Failed: 2}
+	if rank[o] > rank[h] {
+		return o
+	}
+	return h
+}
+
+// Snapshot is the appliance at one moment.
+type Snapshot struct {
+	Time       time.Time   `json:"time"`
+	Hostname   string      `json:"hostname"`
+	Version    string      `json:"version"`
+	Started    time.Time   `json:"started"`
+	Health     Health      `json:"health"`
+	Problems   []Problem   `json:"problems,omitempty"` // most urgent first; empty when all is well
+	Config     Config      `json:"config"`
+	Memory     Memory      `json:"memory"`
+	Interfaces []Interface `json:"interfaces"`
+	Disks      []Disk      `json:"disks"`
+	Pools      []Pool      `json:"pools"`
+	Targets    []Target    `json:"targets"`
+}
+
+// Problem is one thing that a person should know, and what to do about it.
+type Problem struct {
+	Health Health `json:"health"`
+	What   string `json:"what"`         // names the disk serial, pool, file or key at fault
+	Do     string `json:"do,omitempty"` // the next step for a person
+}
+
+// Config tells which configuration is in force.
+type Config struct {
+	Path     string   `json:"path"`               // the file that was read
+	InForce  string   `json:"in_force"`           // "file", "last-good" or "none"
+	Errors   []string `json:"errors,omitempty"`   // what is wrong with the file, with line and key
+	Warnings []string `json:"warnings,omitempty"` // accepted, but worth saying (a target open to anyone)
+}
+
+// Memory is the machine's memory in bytes.
+type Memory struct {
+	Total     uint64 `json:"total"`
+	Available uint64 `json:"available"`
+}
+
+// Interface is a network interface.
+type Interface struct {
+	Name      string   `json:"name"`
+	MAC       string   `json:"mac"`
+	Driver    string   `json:"driver,omitempty"`
+	Up        bool     `json:"up"`
+	Carrier   bool     `json:"carrier"`
+	MTU       int      `json:"mtu"`
+	Addresses []string `json:"addresses,omitempty"` // CIDR
+	Source    string   `json:"source,omitempty"`    // "dhcp", "static", or "" if not configured
+	Error     string   `json:"error,omitempty"`
+}
+
+// Disk is a disk of this machine, whether used or not.
+type Disk struct {
+	Name       string `json:"name"` // today's kernel name; changes between boots
+	Serial     string `json:"serial,omitempty"`
+	WWN        string `json:"wwn,omitempty"`
+	Model      string `json:"model,omitempty"`
+	Size       int64  `json:"size"`
+	Rotational bool   `json:"rotational"`
+	Transport  string `json:"transport,omitempty"` // "sata", "nvme", "usb", "virtio", ...
+	Use        string `json:"use"`                 // "pool tank", "blank", "boot stick", or what was found on it
+}
+
+// Pool is a set of disks that holds volumes.
+type Pool struct {
+	Name     string   `json:"name"`
+	Layout   string   `json:"layout"`
+	Health   Health   `json:"health"`
+	Detail   string   `json:"detail,omitempty"`  // why the health isn't OK, in one sentence
+	Disks    []string `json:"disks"`             // serials of its members that are here
+	Missing  []string `json:"missing,omitempty"` // serials of its members that are not
+	Sync     float64  `json:"sync"`              // per cent of the mirror that is in sync
+	Size     int64    `json:"size"`              // bytes for volumes' data
+	Used     int64    `json:"used"`
+	Promised int64    `json:"promised"` // the sum of the volumes' sizes
+	Volumes  []Volume `json:"volumes"`
+}
+
+// Volume is a logical volume.
+type Volume struct {
+	Name         string `json:"name"`
+	UUID         string `json:"uuid"` // LVM's; the LUN's identity comes from it
+	Size         int64  `json:"size"`
+	Used         int64  `json:"used"`
+	Active       bool   `json:"active"`
+	Unreferenced bool   `json:"unreferenced,omitempty"` // on disk, but not in the configuration
+}
+
+// Target is an iSCSI target.
+type Target struct {
+	Name       string    `json:"name"`
+	IQN        string    `json:"iqn"`
+	Portals    []string  `json:"portals"` // host:port
+	Serving    bool      `json:"serving"`
+	Error      string    `json:"error,omitempty"`
+	Initiators []string  `json:"initiators"` // the ACL; "*" is anyone
+	CHAP       bool      `json:"chap"`
+	LUNs       []LUN     `json:"luns"`
+	Sessions   []Session `json:"sessions"`
+}
+
+// LUN is a logical unit of a target.
+type LUN struct {
+	Number int    `json:"number"`
+	Volume string `json:"volume"`
+	NAA    string `json:"naa"`
+	Serial string `json:"serial"`
+	Size   int64  `json:"size"`
+}
+
+// Session is an initiator's session with a target.
+type Session struct {
+	Initiator string    `json:"initiator"`
+	Address   string    `json:"address"`
+	Since     time.Time `json:"since"`
+}

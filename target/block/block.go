@@ -1,0 +1,77 @@
+// Package block defines what a SCSI logical unit stands on: a Device that
+// reads, writes and flushes bytes. It is a leaf: it imports nothing of
+// sanstick, and knows neither SCSI nor iSCSI.
+//
+// Implementations live in the packages beside it (filedev, blkdev, memdev,
+// faultdev); every one of them passes the suite in blocktest.
+package block
+
+import "errors"
+
+// Device is random-access storage.
+//
+// Concurrency: all methods may be called from many goroutines at once. Calls
+// that overlap in time and in bytes have no order among themselves; a call
+// that starts after another has returned sees its effect.
+//
+// Cancellation: none, on purpose. A write that the kernel has taken can't be
+// recalled, so a caller that must know that no effect can follow (a SCSI task
+// abort) waits for the call to return. Implementations must not go on working
+// on p after they have returned.
+//
+// Durability: data whose WriteAt returned nil is on stable storage after a
+// Flush that *started* later has returned nil. If Info().WriteCache is false
+// it already is when WriteAt returns. Once a Flush has failed, what the device
+// holds is unknown: every later Flush fails with the same error until the
+// device is closed.
+//
+// Offsets and lengths are bytes and must be multiples of
+// Info().LogicalBlock; other values, and ranges beyond Info().Size, return
+// ErrRange and move nothing.
+type Device interface {
+	// Info returns what the device is now. It is cheap, and is asked for every
+	// command: Size may grow while the device is open.
+	Info() Info
+	// ReadAt fills p from off. It returns len(p) and nil, or an error.
+	// Bytes never written, or unmapped, read as zero where Info().ReadsZero.
+	ReadAt(p []byte, off int64) (int, error)
+	// WriteAt writes p at off. It returns len(p) and nil, or an error after
+	// which any part of the range may hold old or new bytes.
+	WriteAt(p []byte, off int64) (int, error)
+	// Flush returns when all writes that returned before it was called are on
+	// stable storage, or with the error that kept them from it.
+	Flush() error
+	// Unmap tells the device that a range holds nothing of worth any more.
+	// Parts smaller than Info().UnmapGranularity may be ignored. Returns
+	// ErrNotSupported if Info().CanUnmap is false.
+	Unmap(off, length int64) error
+	// WriteZeroes makes a range read as zero, by the cheapest way that is
+	// certain to.
+	WriteZeroes(off, length int64) error
+	// Close releases the device. It doesn't flush. No other call may be
+	// running or follow.
+	Close() error
+}
+
+// Info describes a Device. Sizes are bytes.
+type Info struct {
+	Size             int64 // a multiple of LogicalBlock
+	LogicalBlock     int   // 512 or 4096
+	PhysicalBlock    int   // >= LogicalBlock, a power of two
+	OptimalIO        int   // preferred transfer size, 0 if unknown
+	ReadOnly         bool  // WriteAt, Unmap and WriteZeroes return ErrReadOnly
+	WriteCache       bool  // false only if every WriteAt is durable when it returns
+	CanUnmap         bool
+	ReadsZero        bool  // unmapped ranges read as zero
+	UnmapGranularity int64 // 0 if CanUnmap is false
+	Rotational       bool
+}
+
+// Errors that callers branch on. Implementations wrap them.
+var (
+	ErrRange        = errors.New("range is not inside the device or not aligned to its blocks")
+	ErrReadOnly     = errors.New("device is read-only")
+	ErrNotSupported = errors.New("not supported by this device")
+	ErrNoSpace      = errors.New("no space left behind a thin device")
+	ErrMedium       = errors.New("medium error")
+)
