@@ -1,0 +1,64 @@
+# sanstick. `make help` lists what there is to do.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Debian packages that `make run` needs on the host, and those that the tests
+# need beside them. The packages that go into the image are another list: they
+# are fetched without being installed (imagebuild/apt).
+RUN_PACKAGES  := ca-certificates qemu-system-x86 qemu-utils qemu-block-extra ipxe-qemu libiscsi-bin
+TEST_PACKAGES := gcc libc6-dev dosfstools e2fsprogs gdisk iproute2 mount mtools
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+export CGO_ENABLED ?= 1
+GO := go
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: deps-run image ## build the image, boot it in QEMU and serve a LUN on localhost
+	@$(GO) run ./imagebuild run $(RUN_FLAGS)
+
+image: ## build build/sanstick.img
+	@$(GO) run ./imagebuild build $(IMAGE_FLAGS)
+
+test: deps-test check unit e2e ## everything: check, unit tests with -race, end to end in QEMU
+
+check: ## format, vet, staticcheck, import arrows
+	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }
+	@$(GO) vet -tags e2e ./...
+	@$(GO) tool staticcheck -tags e2e ./...
+	@$(GO) test .
+
+unit: ## unit tests with -race
+	@$(GO) test -race -timeout 10m ./...
+
+e2e: image ## boot the real image in QEMU and use it as an initiator would
+	@$(GO) test -tags e2e -count 1 -v -timeout 20m ./appliance/e2e
+
+conformance: deps-test ## foreign initiators against targetd
+	@$(GO) test -count 1 -v -timeout 20m -run Interop ./target/...
+
+bench: ## Go benchmarks of the target's hot paths
+	@$(GO) test -run '^$$' -bench . -benchmem ./target/...
+
+fuzz: ## fuzz every decoder, FUZZTIME (10s) each
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-10s} $$pkg; \
+	  done; done
+
+fresh: ## prove `make test` and `make run` on a fresh Debian root (root, slow)
+	@.ci/fresh
+
+clean: ## remove build/, with the disks of make run
+	@rm -rf build
+
+deps-run: PACKAGES := $(RUN_PACKAGES)
+deps-test: PACKAGES := $(RUN_PACKAGES) $(TEST_PACKAGES)
+deps-run deps-test:
+	@missing=; for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; \
+	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
+
+.PHONY: help run image test check unit e2e conformance bench fuzz fresh clean deps-run deps-test
