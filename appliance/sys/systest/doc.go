@@ -1,0 +1,2 @@
+// Package systest holds fakes of package sys's interfaces for tests.
+package systest
