@@ -6,7 +6,10 @@
 // faultdev); every one of them passes the suite in blocktest.
 package block
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Device is random-access storage.
 //
@@ -75,3 +78,29 @@ var (
 	ErrNoSpace      = errors.New("no space left behind a thin device")
 	ErrMedium       = errors.New("medium error")
 )
+
+// Check returns nil if [off, off+length) is inside the device and aligned to
+// its logical blocks, else an error that wraps ErrRange.
+func (i Info) Check(off, length int64) error {
+	b := int64(i.LogicalBlock)
+	if off < 0 || length < 0 || off > i.Size || length > i.Size-off || off%b != 0 || length%b != 0 {
+		return fmt.Errorf("bytes %d+%d of %d, blocks of %d: %w", off, length, i.Size, b, ErrRange)
+	}
+	return nil
+}
+
+// CheckGeometry returns an error unless logical and physical are block sizes
+// that an Info may have.
+func CheckGeometry(logical, physical int) error {
+	if logical != 512 && logical != 4096 {
+		return fmt.Errorf("logical block size %d is neither 512 nor 4096", logical)
+	}
+	if physical < logical || physical > MaxPhysicalBlock || physical&(physical-1) != 0 {
+		return fmt.Errorf("physical block size %d is not a power of two in %d..%d", physical, logical, MaxPhysicalBlock)
+	}
+	return nil
+}
+
+// MaxPhysicalBlock is the largest physical block size that makes sense to
+// tell an initiator, in bytes.
+const MaxPhysicalBlock = 1 << 20
