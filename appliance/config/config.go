@@ -1,0 +1,89 @@
+// Package config is the appliance's one configuration file: its schema, a
+// strict parser whose errors name file, line and key, and the files that are
+// baked into an image. A leaf: it reads no files, starts nothing and does not
+// log.
+//
+// The format is TOML 1.0. reference.toml beside this file documents every key.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+)
+
+// DefaultHostname is the name of an appliance whose configuration gives none.
+const DefaultHostname = "sanstick"
+
+// Config is a configuration that has passed every check of Parse: names are
+// unique, references resolve and all defaults are filled in.
+type Config struct {
+	Hostname   string
+	Interfaces []Interface
+	Pools      []Pool
+	Volumes    []Volume
+	Targets    []Target
+}
+
+// Interface is the wanted state of one network interface.
+type Interface struct {
+	Match     Match
+	DHCP      bool           // get an IPv4 address by DHCP
+	Addresses []netip.Prefix // static addresses, each with its host bits and its prefix length
+	Gateway   netip.Addr     // the default router; the zero Addr if there is none
+	MTU       int            // bytes; 0 leaves the interface's own
+}
+
+// Match picks an interface: all fields that are not empty must agree. All
+// empty is the first interface with a link.
+type Match struct {
+	MAC    string // lower case with colons
+	Name   string // the kernel's name, such as "eth0"
+	Driver string // the kernel driver, such as "e1000e"
+}
+
+// The layouts of a pool.
+const (
+	LayoutSingle = "single" // one copy of the data, on one or more disks
+	LayoutMirror = "mirror" // a full copy on every disk, two or three disks
+)
+
+// AnyDisk in Pool.Disks stands for every blank disk.
+const AnyDisk = "*"
+
+// Pool is a set of disks that holds volumes.
+type Pool struct {
+	Name   string
+	Disks  []string // serial numbers or "wwn-0x..."; or only AnyDisk
+	Layout string   // LayoutSingle or LayoutMirror
+}
+
+// Volume is a thin volume in a pool.
+type Volume struct {
+	Name string
+	Pool string
+	Size int64 // bytes, rounded up to a multiple of Extent
+}
+
+// AnyInitiator in Target.Initiators lets anyone in.
+const AnyInitiator = "*"
+
+// Target is an iSCSI target. The volumes are its LUNs 0, 1, 2 ... in order.
+type Target struct {
+	Name       string
+	IQN        string // never empty: made of the host name and Name if the file gives none
+	Volumes    []string
+	Initiators []string // names that may log in; AnyInitiator is anyone, none is nobody
+	CHAP       *CHAP    // what an initiator must know; nil if nothing
+}
+
+// CHAP is a user name and secret. It never prints its secret.
+type CHAP struct{ User, Secret string }
+
+// String leaves the secret out.
+func (c CHAP) String() string { return "{" + c.User + " (secret not shown)}" }
+
+// GoString leaves the secret out, for %#v.
+func (c CHAP) GoString() string { return c.String() }
+
+// LogValue leaves the secret out, for slog.
+func (c CHAP) LogValue() slog.Value { return slog.StringValue(c.String()) }
