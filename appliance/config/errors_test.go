@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -179,3 +180,5 @@ func TestParseErrors(t *testing.T) {
 		})
 	}
 }
+
+func lineKeyMsg(e *Error) string { return fmt.Sprintf("%d: %s: %s", e.Line, e.Key, e.Msg) }

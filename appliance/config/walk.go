@@ -192,6 +192,10 @@ func (s section) list(key, example string) (items []item, ok bool) {
 		s.fail(key, "is %s, but must be a list, as in %s", kind(v), example)
 		return nil, false
 	}
+	if len(elems) > maxList {
+		s.fail(key, "has %d elements; it may have at most %d", len(elems), maxList)
+		return nil, false
+	}
 	for i, e := range elems {
 		path := joinIndex(s.at(key), i)
 		switch text, isText := e.(string); {
@@ -218,6 +222,9 @@ func (s section) number(key, example string) (n int64, ok bool) {
 	}
 	return n, ok
 }
+
+// maxList bounds the elements of a list.
+const maxList = 1024
 
 // kind names the type of a value for a user. It never shows the value.
 func kind(v any) string {
