@@ -1,0 +1,103 @@
+package scsi
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// noUnit is the first byte of INQUIRY data where there is no logical unit:
+// peripheral qualifier 3, device type 1Fh.
+const noUnit = 0x7f
+
+// inquiry serves INQUIRY (SPC-4 section 6.6).
+func (t *Task) inquiry() Result {
+	page := t.cdb[2]
+	if t.cdb[1]&1 == 0 {
+		if page != 0 {
+			return t.check(badCDB(2, noBit))
+		}
+		return t.reply(t.standardInquiry())
+	}
+	if t.path == nil {
+		if page != 0 {
+			return t.check(badCDB(2, noBit))
+		}
+		return t.reply([]byte{noUnit, 0, 0, 1, 0})
+	}
+	for _, v := range vitalPages {
+		if v.code == page {
+			b := append([]byte{0, page, 0, 0}, v.body(t)...)
+			binary.BigEndian.PutUint16(b[2:], uint16(len(b)-4))
+			return t.reply(b)
+		}
+	}
+	return t.check(badCDB(2, noBit))
+}
+
+// versions are the standards that the unit claims: SAM-5, SPC-4, SBC-3 and
+// iSCSI, without revision (SPC-4 section 6.6.2).
+var versions = [...]uint16{0x00a0, 0x0460, 0x04c0, 0x0960}
+
+func (t *Task) standardInquiry() []byte {
+	b := make([]byte, 96)
+	b[2] = 0x06 // SPC-4
+	b[3] = 0x12 // hierarchical LUNs, response data format 2
+	b[4] = byte(len(b) - 5)
+	b[7] = 0x02 // command queuing
+	id := Identity{Vendor: "SANSTICK"}
+	if t.path == nil {
+		b[0] = noUnit
+	} else {
+		o := t.path.unit.o
+		id = o.Identity
+		if o.Removable {
+			b[1] = 0x80
+		}
+	}
+	copy(b[8:], fmt.Sprintf("%-8s%-16s%-4s", id.Vendor, id.Product, id.Revision))
+	for i, v := range versions {
+		binary.BigEndian.PutUint16(b[58+2*i:], v)
+	}
+	return b
+}
+
+// reportLUNs serves REPORT LUNS (SPC-4 section 6.33).
+func (t *Task) reportLUNs() Result {
+	var luns []uint16
+	paths := *t.nexus.paths.Load()
+	switch t.cdb[2] {
+	case 0x00, 0x02: // addressable ones, and with well-known ones, of which there are none
+		luns = slices.Sorted(maps.Keys(paths))
+	case 0x01: // well-known ones
+	default:
+		return t.check(badCDB(2, noBit))
+	}
+	for _, p := range paths {
+		p.attentions.drop(reportedLUNsChanged)
+	}
+	b := make([]byte, 8, 8+8*len(luns))
+	binary.BigEndian.PutUint32(b, uint32(8*len(luns)))
+	for _, lun := range luns {
+		l := encodeLUN(lun)
+		b = append(b, l[:]...)
+	}
+	return t.reply(b)
+}
+
+// requestSense serves REQUEST SENSE (SPC-4 section 6.39): a unit attention
+// that waits, or that there is nothing to say.
+func (t *Task) requestSense() Result {
+	var s sense
+	if t.path == nil {
+		s = illegal(lunNotSupported)
+	} else if c, ok := t.path.attentions.take(); ok {
+		s = sense{key: unitAttention, code: c}
+	}
+	return t.reply(s.encode(t.cdb[1]&1 != 0))
+}
+
+// testUnitReady serves TEST UNIT READY (SPC-4 section 6.47): a unit that is
+// attached is ready.
+func (t *Task) testUnitReady() Result { return Result{Status: Good} }

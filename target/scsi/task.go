@@ -1,0 +1,235 @@
+package scsi
+
+import (
+	"math/bits"
+
+	"sanstick/target/block"
+)
+
+// Task is one command on its way through a unit. It belongs to one goroutine
+// at a time; different tasks run in parallel.
+//
+// Life: Nexus.NewTask, then (for DataOut) the transport fetches up to
+// DataOutLength bytes, then Run. A task that is aborted before Run is given to
+// Discard instead; one whose Run has begun has to be waited for.
+type Task struct {
+	nexus   *Nexus
+	path    *path // nil if the LUN has no unit
+	lunZero bool
+	command *command
+	cdb     [16]byte
+	info    block.Info // of the unit, when the task was made
+
+	lba    uint64 // of commands with an extent
+	blocks uint64
+	want   int // data-out bytes
+
+	ended     bool // a check failed, result says how
+	result    Result
+	attention code // a unit attention in result
+
+	out   []byte // while running
+	alloc func(int) []byte
+}
+
+// NewTask decodes a CDB that was sent to a LUN, and does all checks that can
+// be done without its data. A failed check shows in the Result of Run; until
+// then the task looks like a command that wants no data. cdb is copied; only
+// its first 16 bytes count, a shorter one is padded with zeroes.
+func (n *Nexus) NewTask(lun [8]byte, cdb []byte) *Task {
+	t := &Task{nexus: n}
+	copy(t.cdb[:], cdb)
+	t.command = n.device.commands.find(t.cdb)
+	if l, err := decodeLUN(lun); err == nil {
+		t.path = (*n.paths.Load())[l]
+	}
+	if t.path != nil {
+		if u := t.path.unit; u.enter() {
+			t.info = u.info()
+			u.leave()
+		} else {
+			t.path = nil
+		}
+	}
+	t.lunZero = lun == [8]byte{}
+	for _, check := range checks {
+		if check(t); t.ended {
+			return t
+		}
+	}
+	if t.command.want != nil {
+		t.want = t.command.want(t)
+	}
+	return t
+}
+
+// Direction returns the way the command's data goes; NoData for a command that
+// isn't known.
+func (t *Task) Direction() Direction {
+	if t.command == nil {
+		return NoData
+	}
+	return t.command.direction
+}
+
+// DataOutLength returns how many bytes the command wants from the initiator:
+// at most MaxTransfer, and 0 if a check has failed already.
+func (t *Task) DataOutLength() int { return t.want }
+
+// Run does the command and returns when it is done. It is called once.
+//
+// out is the data-out. It must stay as it is until Run returns. If the
+// initiator sends less than the command wants, a write takes what has come, in
+// whole blocks, and the transport reports the rest as residual overflow; a
+// part of a block, or of a parameter list, fails. What is beyond
+// DataOutLength is ignored, except that WRITE SAME, which knows only one size,
+// refuses it.
+//
+// alloc returns a buffer of n bytes for data-in, whose content doesn't matter;
+// it ends up as Result.Data. Run may call it or not; nil means that Run
+// allocates.
+func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
+	if t.ended {
+		return t.result
+	}
+	if t.path != nil {
+		u := t.path.unit
+		if !u.enter() {
+			return t.check(illegal(lunNotSupported))
+		}
+		defer u.leave()
+	}
+	t.out, t.alloc = out, alloc
+	r := t.command.run(t)
+	t.out, t.alloc, t.ended, t.result = nil, nil, true, r
+	return r
+}
+
+// Discard gives back what a task took that will never run: a unit attention
+// that nobody has been told of.
+func (t *Task) Discard() {
+	if t.attention != noAdditionalSense && t.path != nil {
+		t.path.attentions.add(t.attention)
+	}
+	t.attention = noAdditionalSense
+}
+
+// checks are what every command goes through, in the order of SAM-5 section
+// 5.3 and SPC-4 section 4.2: a unit attention comes before anything about the
+// CDB, and rights come before values.
+var checks = []func(*Task){
+	(*Task).checkUnit,
+	(*Task).checkAttention,
+	(*Task).checkCommand,
+	(*Task).checkProtection,
+	(*Task).checkReserved,
+	(*Task).checkExtent,
+}
+
+func (t *Task) checkUnit() {
+	switch {
+	case t.path != nil:
+	case t.command != nil && t.command.flags&anyLUN != 0:
+	case t.command != nil && t.command.flags&zeroLUN != 0 && t.lunZero:
+	default:
+		t.fail(illegal(lunNotSupported))
+	}
+}
+
+func (t *Task) checkAttention() {
+	if t.path == nil || (t.command != nil && t.command.flags&passAttention != 0) {
+		return
+	}
+	if c, ok := t.path.attentions.take(); ok {
+		t.attention = c
+		t.fail(sense{key: unitAttention, code: c})
+	}
+}
+
+func (t *Task) checkCommand() {
+	if t.command == nil || (t.command.flags&thinOnly != 0 && !t.path.unit.thin()) {
+		t.fail(illegal(invalidOperationCode))
+	}
+}
+
+// checkProtection refuses to change a read-only medium.
+func (t *Task) checkProtection() {
+	if t.command.flags&writes != 0 && (t.path.unit.o.ReadOnly || t.info.ReadOnly) {
+		t.fail(sense{key: dataProtect, code: writeProtected})
+	}
+}
+
+// checkReserved refuses a CDB that has a bit set which the command has no use
+// for, as it may ask for something that wouldn't be done.
+func (t *Task) checkReserved() {
+	for i, mask := range t.command.mask {
+		if wrong := t.cdb[i] &^ mask; wrong != 0 {
+			t.fail(badCDB(i, byte(bits.Len8(wrong)-1)))
+			return
+		}
+	}
+}
+
+// checkExtent decodes the blocks that a command is about, and refuses those
+// that don't exist or are too many at once.
+func (t *Task) checkExtent() {
+	c := t.command
+	if c.flags&extent == 0 {
+		return
+	}
+	lba, blocks := c.extent()
+	t.lba, t.blocks = lba.read(t.cdb), blocks.read(t.cdb)
+	if len(c.usage) == 6 { // 21 bits of LBA, and 0 means 256 blocks
+		t.lba &= 1<<21 - 1
+		t.blocks = (t.blocks+255)%256 + 1
+	}
+	b := uint64(t.info.LogicalBlock)
+	capacity := uint64(t.info.Size) / b
+	if t.lba >= capacity || t.blocks > capacity-t.lba {
+		t.fail(illegal(lbaOutOfRange))
+		return
+	}
+	if c.flags&transfers != 0 && t.blocks > MaxTransfer/b {
+		t.fail(badCDB(blocks.at, noBit))
+	}
+}
+
+// fail ends the task before it has run.
+func (t *Task) fail(s sense) {
+	t.ended, t.result = true, t.check(s)
+}
+
+// check returns the result for a failure; s must be one.
+func (t *Task) check(s sense) Result {
+	return Result{Status: CheckCondition, Sense: s.encode(false)}
+}
+
+// done returns GOOD, or the failure that err is.
+func (t *Task) done(err error, a access) Result {
+	if err != nil {
+		return t.check(deviceError(err, a))
+	}
+	return Result{Status: Good}
+}
+
+// reply returns GOOD with data, cut to the allocation length of the CDB.
+func (t *Task) reply(data []byte) Result {
+	if a := t.command.allocation; a.size != 0 {
+		data = data[:min(uint64(len(data)), a.read(t.cdb))]
+	}
+	return Result{Status: Good, Data: data}
+}
+
+// buffer returns n bytes for data-in.
+func (t *Task) buffer(n int) []byte {
+	if t.alloc == nil {
+		return make([]byte, n)
+	}
+	return t.alloc(n)[:n]
+}
+
+// bytes returns the extent in bytes.
+func (t *Task) bytes() (off, length int64) {
+	b := uint64(t.info.LogicalBlock)
+	return int64(t.lba * b), int64(t.blocks * b)
+}

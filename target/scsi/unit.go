@@ -1,0 +1,177 @@
+package scsi
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"sanstick/target/block"
+)
+
+// Identity is what a unit says it is. It must never change in the life of a
+// volume: initiators recognise a disk, and the paths to it, by NAA and Serial.
+type Identity struct {
+	// Vendor, Product and Revision are for people: at most 8, 16 and 4
+	// printable ASCII characters. Empty means "SANSTICK", "VOLUME", "1".
+	Vendor, Product, Revision string
+	// Serial is the unit serial number of VPD page 80: 1 to 32 printable
+	// ASCII characters, unlike every other unit's.
+	Serial string
+	// NAA is the type 6 NAA designator of VPD page 83, unlike every other
+	// unit's. See NAAFromUUID.
+	NAA [16]byte
+}
+
+// UnitOptions say how a device is presented.
+type UnitOptions struct {
+	Identity  Identity
+	ReadOnly  bool // refuse writes even if the device takes them
+	Removable bool // set the RMB bit
+	// Thin offers UNMAP and says that the unit is thinly provisioned. The
+	// device must be able to unmap.
+	Thin bool
+}
+
+// Unit is a direct-access logical unit on a block device. It has no cache of
+// its own. Safe for concurrent use.
+type Unit struct {
+	dev block.Device
+	o   UnitOptions
+
+	size    atomic.Int64 // as the initiators know it, in bytes
+	running sync.RWMutex // held for reading by commands, for writing by Close
+	closed  bool         // guarded by running
+
+	mu    sync.Mutex
+	paths map[*path]struct{}
+}
+
+// NewUnit makes a unit of dev, which stays the caller's to close, after the
+// unit.
+func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
+	i := dev.Info()
+	if o.Identity.Vendor == "" {
+		o.Identity.Vendor = "SANSTICK"
+	}
+	if o.Identity.Product == "" {
+		o.Identity.Product = "VOLUME"
+	}
+	if o.Identity.Revision == "" {
+		o.Identity.Revision = "1"
+	}
+	if err := o.Identity.check(); err != nil {
+		return nil, fmt.Errorf("cannot make a logical unit: %w", err)
+	}
+	if err := block.CheckGeometry(i.LogicalBlock, i.PhysicalBlock); err != nil {
+		return nil, fmt.Errorf("cannot make a logical unit: %w", err)
+	}
+	if i.Size < int64(i.LogicalBlock) {
+		return nil, errors.New("cannot make a logical unit: the device is smaller than a block")
+	}
+	o.ReadOnly = o.ReadOnly || i.ReadOnly
+	if o.Thin && !o.ReadOnly && !i.CanUnmap {
+		return nil, errors.New("cannot make a thin logical unit: the device can't unmap")
+	}
+	u := &Unit{dev: dev, o: o, paths: make(map[*path]struct{})}
+	u.size.Store(i.Size)
+	return u, nil
+}
+
+func (id Identity) check() error {
+	for _, f := range []struct {
+		name, value string
+		max         int
+	}{
+		{"vendor", id.Vendor, 8},
+		{"product", id.Product, 16},
+		{"revision", id.Revision, 4},
+		{"serial number", id.Serial, 32},
+	} {
+		if len(f.value) == 0 || len(f.value) > f.max {
+			return fmt.Errorf("%s %q does not have 1 to %d characters", f.name, f.value, f.max)
+		}
+		for _, c := range []byte(f.value) {
+			if c < 0x20 || c > 0x7e {
+				return fmt.Errorf("%s %q is not printable ASCII", f.name, f.value)
+			}
+		}
+	}
+	if id.NAA[0]>>4 != 6 {
+		return fmt.Errorf("designator %x is not an NAA type 6 one", id.NAA)
+	}
+	return nil
+}
+
+// Close waits for the commands that run on the unit; later ones fail with
+// LOGICAL UNIT NOT SUPPORTED. Detach the unit first. The device stays open,
+// and is not flushed.
+func (u *Unit) Close() error {
+	u.running.Lock()
+	defer u.running.Unlock()
+	if u.closed {
+		return errors.New("cannot close logical unit: closed already")
+	}
+	u.closed = true
+	return nil
+}
+
+// thin reports whether UNMAP and its relatives are offered.
+func (u *Unit) thin() bool { return u.o.Thin }
+
+func (u *Unit) addPath(p *path) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.paths[p] = struct{}{}
+}
+
+func (u *Unit) removePath(p *path) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.paths, p)
+}
+
+// attention raises a unit attention on all paths but those of one nexus, which
+// may be nil.
+func (u *Unit) attention(c code, except *Nexus) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for p := range u.paths {
+		if p.nexus != except {
+			p.attentions.add(c)
+		}
+	}
+}
+
+// enter keeps the device open until the caller calls leave. It returns false
+// if the unit is closed or about to be.
+func (u *Unit) enter() bool {
+	if !u.running.TryRLock() {
+		return false
+	}
+	if u.closed {
+		u.running.RUnlock()
+		return false
+	}
+	return true
+}
+
+func (u *Unit) leave() { u.running.RUnlock() }
+
+// info returns what the device is now, and tells everyone if its capacity has
+// changed since it was last asked. The caller has entered.
+func (u *Unit) info() block.Info {
+	i := u.dev.Info()
+	if old := u.size.Load(); old != i.Size && u.size.CompareAndSwap(old, i.Size) {
+		u.attention(capacityChanged, nil)
+	}
+	return i
+}
+
+// flush puts what was written on stable storage.
+func (u *Unit) flush(i block.Info) error {
+	if !i.WriteCache {
+		return nil
+	}
+	return u.dev.Flush()
+}
