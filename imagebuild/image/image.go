@@ -1,0 +1,174 @@
+// Package image builds the stick image from start to end: packages, kernel, initramfs, boot files, disk image.
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"sanstick/appliance/config"
+	"sanstick/imagebuild/apt"
+	"sanstick/imagebuild/esp"
+	"sanstick/imagebuild/initramfs"
+	"sanstick/imagebuild/kernel"
+	"sanstick/imagebuild/progress"
+	"sanstick/imagebuild/rootfs"
+	"sanstick/imagebuild/stick"
+)
+
+// Options says what to build.
+type Options struct {
+	Source     string // root of the sanstick module; see FindSource
+	BuildDir   string // everything is kept below it
+	Out        string // the image file
+	ConfigFile string // the appliance.toml to put on the stick; empty = the default one
+	Update     bool   // ask for newer packages
+	Log        *progress.Log
+}
+
+// A Result says what was built.
+type Result struct {
+	Path      string
+	Size      int64  // bytes
+	SHA256    string // of the image
+	Kernel    string // version
+	Modules   int    // kernel modules
+	Initramfs int64  // bytes
+	Packages  int    // Debian packages in the manifest
+}
+
+// Build builds the image. Several builds in the same build directory wait for each other.
+func Build(ctx context.Context, o Options) (*Result, error) {
+	toml, err := readConfig(o.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	cache := filepath.Join(o.BuildDir, "cache")
+	unlock, err := lock(ctx, filepath.Join(cache, "lock"), o.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Update: o.Update, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	root, err := set.Unpack(ctx, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	tree := rootfs.Tree{Dir: root}
+	k, err := kernel.Prepare(ctx, kernel.Options{Tree: tree, CacheDir: filepath.Join(cache, "modules-"+set.Key()), Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := json.MarshalIndent(struct {
+		Kernel   string        `json:"kernel"`
+		Packages []apt.Package `json:"packages"`
+	}{k.Version, set.Packages}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the manifest: %w", err)
+	}
+	manifest = append(manifest, '\n')
+	files, err := rootFiles(ctx, o.Source, tree, k, manifest)
+	if err != nil {
+		return nil, err
+	}
+	initrd := filepath.Join(cache, "initrd.img")
+	err = initramfs.Build(ctx, initramfs.Options{
+		Source: o.Source, TmpDir: filepath.Join(cache, "busybox"), Out: initrd, Files: files, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	contents, err := bootFiles(ctx, tree, k, initrd, manifest, cache)
+	if err != nil {
+		return nil, err
+	}
+	contents.Config = toml
+	o.Log.Step("writing %s", o.Out)
+	if err := os.MkdirAll(filepath.Dir(o.Out), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot write %s: %w", o.Out, err)
+	}
+	if err := stick.Create(o.Out, contents); err != nil {
+		return nil, err
+	}
+	return result(o.Out, initrd, k, len(set.Packages))
+}
+
+// bootFiles collects what the boot partition holds.
+func bootFiles(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, initrd string, manifest []byte, tmp string) (stick.Contents, error) {
+	var c stick.Contents
+	var err error
+	if c.BootCode, c.Core, err = esp.BIOS(ctx, tree, tmp); err != nil {
+		return c, err
+	}
+	vmlinuz, err := os.ReadFile(k.Image)
+	if err != nil {
+		return c, fmt.Errorf("cannot read the kernel: %w", err)
+	}
+	rd, err := os.ReadFile(initrd)
+	if err != nil {
+		return c, fmt.Errorf("cannot read the initramfs: %w", err)
+	}
+	c.Boot = esp.Files(vmlinuz, rd, manifest)
+	return c, nil
+}
+
+// readConfig reads the configuration for the stick, and refuses one with errors.
+func readConfig(file string) ([]byte, error) {
+	if file == "" {
+		return config.Default(), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if _, err := config.Parse(file, data); err != nil {
+		return nil, fmt.Errorf("cannot put this configuration on the stick:\n%w", err)
+	}
+	return data, nil
+}
+
+func result(out, initrd string, k *kernel.Kernel, packages int) (*Result, error) {
+	r := &Result{Path: out, Kernel: k.Version, Modules: k.Modules, Packages: packages}
+	fi, err := os.Stat(initrd)
+	if err != nil {
+		return nil, fmt.Errorf("cannot measure the initramfs: %w", err)
+	}
+	r.Initramfs = fi.Size()
+	data, err := os.ReadFile(out)
+	if err != nil {
+		return nil, fmt.Errorf("cannot hash the image: %w", err)
+	}
+	r.Size = int64(len(data))
+	sum := sha256.Sum256(data)
+	r.SHA256 = hex.EncodeToString(sum[:])
+	return r, nil
+}
+
+// FindSource returns the root of the sanstick module that the directory dir lies in.
+func FindSource(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("cannot find the source tree: %w", err)
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		data, err := os.ReadFile(filepath.Join(d, "go.mod"))
+		if err == nil && isModule(data) {
+			return d, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("cannot find the source tree: %w", err)
+		}
+		if d == filepath.Dir(d) {
+			return "", fmt.Errorf("cannot find the source tree: run imagebuild inside of a clone of sanstick, not in %s", dir)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"sanstick/imagebuild/initramfs"
+	"sanstick/imagebuild/kernel"
+	"sanstick/imagebuild/rootfs"
+)
+
+// packages are the Debian packages the stick is made of. Their libraries come with them.
+var packages = [...]string{
+	"linux-image-amd64", // the kernel
+	"kmod",              // depmod, run while building
+
+	"lvm2", // LVM
+	"dmsetup",
+	"thin-provisioning-tools", // checks and repairs thin pools
+
+	"grub-pc-bin", // boot loader for a PC BIOS
+	"grub-common", // grub-mkimage, run while building
+}
+
+// programs go into the image from packages, with their libraries.
+var programs = [...]string{"sbin/lvm", "sbin/dmsetup", "usr/sbin/pdata_tools"}
+
+// links are other names of programs. LVM runs the thin tools by these names.
+var links = [...]initramfs.File{
+	{Name: "usr/sbin/thin_check", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_delta", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_dump", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_ls", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_metadata_size", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_repair", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_restore", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_rmap", Link: "pdata_tools"},
+	{Name: "usr/sbin/thin_trim", Link: "pdata_tools"},
+}
+
+// lvmConf is where the disk code keeps LVM's configuration, which belongs to it.
+const lvmConf = "appliance/disk/lvm/lvm.conf"
+
+// rootFiles lists what the initramfs holds beside our own programs.
+func rootFiles(ctx context.Context, source string, tree rootfs.Tree, k *kernel.Kernel, manifest []byte) ([]initramfs.File, error) {
+	var out []initramfs.File
+	for _, p := range programs {
+		file, err := tree.Path(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, initramfs.File{Name: p, Path: file, Mode: 0o755})
+	}
+	libs, err := tree.Libraries(programs[:]...)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range libs {
+		out = append(out, initramfs.File{Name: l.Name, Path: l.File, Mode: 0o755})
+	}
+	out = append(out, links[:]...)
+	for _, f := range k.Files {
+		out = append(out, initramfs.File{Name: f.Name, Path: f.Path, Data: f.Data, Mode: 0o644})
+	}
+	conf := filepath.Join(source, lvmConf)
+	if _, err := os.Stat(conf); err != nil {
+		return nil, fmt.Errorf("cannot build the image without LVM's configuration: %w", err)
+	}
+	return append(out,
+		initramfs.File{Name: "etc/lvm/lvm.conf", Path: conf, Mode: 0o644},
+		initramfs.File{Name: "etc/sanstick/manifest.json", Data: manifest, Mode: 0o644},
+		initramfs.File{Name: "etc/sanstick/version", Data: []byte(version(ctx, source) + "\n"), Mode: 0o644},
+	), nil
+}
+
+// version names the state of the source tree: the commit, with "-dirty" when there are changes on top.
+func version(ctx context.Context, source string) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", source, "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil || len(bytes.TrimSpace(out)) == 0 {
+		return "unknown" // an unpacked archive, or no git
+	}
+	return string(bytes.TrimSpace(out))
+}
+
+// isModule reports whether a go.mod is ours.
+func isModule(gomod []byte) bool {
+	first, _, _ := strings.Cut(string(gomod), "\n")
+	return path.Base(strings.TrimSpace(strings.TrimPrefix(first, "module"))) == "sanstick"
+}

@@ -1,0 +1,87 @@
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/renameio/v2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+	"golang.org/x/sync/errgroup"
+)
+
+// maxModule bounds an expanded module, against a broken file.
+const maxModule = 64 << 20
+
+// compress makes sure that every module lies compressed in the cache, and returns the files in the order of modules.
+func compress(ctx context.Context, o Options, dir string, modules []string) ([]string, error) {
+	files := make([]string, len(modules))
+	var missing []int
+	for i, m := range modules {
+		files[i] = filepath.Join(o.CacheDir, moduleName(m)+shipped)
+		if _, err := os.Stat(files[i]); errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, i)
+		} else if err != nil {
+			return nil, fmt.Errorf("cannot look into the module cache: %w", err)
+		}
+	}
+	if len(missing) == 0 {
+		return files, nil
+	}
+	o.Log.Step("compressing %d modules", len(missing))
+	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the module cache: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
+	for _, i := range missing {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return compressOne(filepath.Join(dir, modules[i]), files[i])
+		})
+	}
+	return files, g.Wait()
+}
+
+func compressOne(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("cannot read a kernel module: %w", err)
+	}
+	if path.Ext(from) == ".xz" { // newer Debian releases
+		if data, err = unxz(data); err != nil {
+			return fmt.Errorf("cannot expand %s: %w", from, err)
+		}
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return fmt.Errorf("cannot compress a kernel module: %w", err)
+	}
+	defer enc.Close()
+	if err := renameio.WriteFile(to, enc.EncodeAll(data, nil), 0o644); err != nil {
+		return fmt.Errorf("cannot write the module cache: %w", err)
+	}
+	return nil
+}
+
+func unxz(data []byte) ([]byte, error) {
+	r, err := xz.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	out, err := io.ReadAll(io.LimitReader(r, maxModule+1))
+	if err == nil && len(out) > maxModule {
+		err = fmt.Errorf("more than %d bytes", maxModule)
+	}
+	return out, err
+}

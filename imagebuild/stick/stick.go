@@ -1,0 +1,192 @@
+package stick
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/diskfs/go-diskfs/backend"
+	"github.com/diskfs/go-diskfs/backend/file"
+	"github.com/diskfs/go-diskfs/filesystem/fat32"
+	"github.com/google/renameio/v2"
+)
+
+// A File is a file of a volume. Name is a slash-separated path without a leading slash.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Contents is what goes into an image.
+type Contents struct {
+	BootCode []byte // GRUB's boot.img
+	Core     []byte // GRUB's core.img for a PC BIOS
+	Boot     []File // the files of SANBOOT
+	Config   []byte // appliance.toml
+}
+
+// Create writes an image. It appears under path when it is complete and checked.
+func Create(path string, c Contents) error {
+	t, size := table(bootSize(c.Boot))
+	return replace(path, func(f *os.File) error {
+		if err := f.Truncate(size); err != nil {
+			return fmt.Errorf("cannot size the image: %w", err)
+		}
+		disk := file.New(f, false)
+		if err := t.Write(f, size); err != nil {
+			return fmt.Errorf("cannot write the partition table: %w", err)
+		}
+		if err := writeBIOS(f, c.BootCode, c.Core); err != nil {
+			return err
+		}
+		boot, err := partition(disk, bootPart)
+		if err != nil {
+			return err
+		}
+		if err := writeVolume(disk, f, boot, BootLabel, bootSerial, c.Boot); err != nil {
+			return err
+		}
+		return writeConfig(disk, f, c.Config)
+	})
+}
+
+// WithConfig writes a copy of the image imagePath to outPath (which may be the same) with a fresh SANSTICK volume that
+// holds toml as appliance.toml. toml is not checked: tests bake in broken ones.
+func WithConfig(imagePath, outPath string, toml []byte) error {
+	return replace(outPath, func(f *os.File) error {
+		if err := copyImage(f, imagePath); err != nil {
+			return err
+		}
+		return writeConfig(file.New(f, false), f, toml)
+	})
+}
+
+// Refresh brings the stick image stickPath up to date with a newer build: it becomes a copy of imagePath that
+// keeps the SANSTICK volume of the old stick, byte for byte.
+func Refresh(imagePath, stickPath string) error {
+	old, err := os.Open(stickPath)
+	if err != nil {
+		return fmt.Errorf("cannot open the stick image: %w", err)
+	}
+	defer old.Close()
+	from, err := partition(file.New(old, true), configPart)
+	if err != nil {
+		return fmt.Errorf("cannot use stick image %s: %w", stickPath, err)
+	}
+	return replace(stickPath, func(f *os.File) error {
+		if err := copyImage(f, imagePath); err != nil {
+			return err
+		}
+		to, err := partition(file.New(f, false), configPart)
+		if err != nil {
+			return err
+		}
+		if to.size != from.size {
+			return fmt.Errorf("cannot keep the configuration volume of %s: it has %d bytes, the new image has room for %d",
+				stickPath, from.size, to.size)
+		}
+		if err := copySparse(f, to.start, old, from.start, from.size); err != nil {
+			return err
+		}
+		return setHiddenSectors(f, to)
+	})
+}
+
+// replace writes a new file under path by fn. Nothing is left behind when fn fails.
+func replace(path string, fn func(*os.File) error) error {
+	p, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	if err := fn(p.File); err != nil {
+		return errors.Join(fmt.Errorf("cannot write %s: %w", path, err), p.Cleanup())
+	}
+	if err := p.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeConfig makes the SANSTICK volume anew.
+func writeConfig(disk backend.Storage, f *os.File, toml []byte) error {
+	s, err := partition(disk, configPart)
+	if err != nil {
+		return err
+	}
+	return writeVolume(disk, f, s, ConfigLabel, configSerial, []File{{ConfigFile, toml}})
+}
+
+// writeVolume makes a FAT32 volume with files.
+func writeVolume(disk backend.Storage, f *os.File, s span, label string, serial uint32, files []File) error {
+	v, err := fat32.Create(disk, s.size, s.start, sector, label, true)
+	if err != nil {
+		return fmt.Errorf("cannot format %s: %w", label, err)
+	}
+	for _, file := range files {
+		if err := put(v, file); err != nil {
+			return fmt.Errorf("cannot write %s to %s: %w", file.Name, label, err)
+		}
+	}
+	if err := repair(f, s, serial); err != nil {
+		return fmt.Errorf("cannot repair %s: %w", label, err)
+	}
+	return nil
+}
+
+// put writes a whole file with one Write: go-diskfs rewrites both tables each time.
+func put(v *fat32.FileSystem, f File) error {
+	if !fs.ValidPath(f.Name) {
+		return fmt.Errorf("%q is not a valid path", f.Name)
+	}
+	if dir := path.Dir(f.Name); dir != "." {
+		if err := v.Mkdir(dir); err != nil {
+			return err
+		}
+	}
+	w, err := v.OpenFile(f.Name, os.O_CREATE|os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	if len(f.Data) > 0 {
+		if _, err := w.Write(f.Data); err != nil {
+			return errors.Join(err, w.Close())
+		}
+	}
+	return w.Close()
+}
+
+// writeBIOS places GRUB for a PC BIOS: its first stage in the first 440 bytes of the disk, its core in the BIOS boot
+// partition, each told where its next part lies, as grub-bios-setup does.
+func writeBIOS(f *os.File, bootCode, core []byte) error {
+	const (
+		codeSize    = 440   // the rest of the sector belongs to the partition table
+		kernelLBA   = 0x5c  // boot.img: first sector of core.img
+		bootDrive   = 0x64  // boot.img: 0xff = the drive the BIOS says
+		driveCheck  = 0x66  // boot.img: two NOPs here = do not trust a BIOS that says it booted a floppy
+		blockStart  = 0x1f4 // first sector of core.img: where its second one lies
+		blockLength = 0x1fc // and how many follow
+	)
+	if len(bootCode) < codeSize || len(core) < 2*sector || len(core) > mib {
+		return fmt.Errorf("cannot use GRUB's images: %d and %d bytes", len(bootCode), len(core))
+	}
+	boot := bytes.Clone(bootCode[:codeSize])
+	binary.LittleEndian.PutUint64(boot[kernelLBA:], coreLBA)
+	boot[bootDrive] = 0xff
+	boot[driveCheck], boot[driveCheck+1] = 0x90, 0x90
+	core = bytes.Clone(core)
+	binary.LittleEndian.PutUint64(core[blockStart:], coreLBA+1)
+	if n, want := int(binary.LittleEndian.Uint16(core[blockLength:])), (len(core)+sector-1)/sector-1; n != want {
+		return fmt.Errorf("cannot use GRUB's core image: it says it has %d more sectors, not %d", n, want)
+	}
+	if _, err := f.WriteAt(boot, 0); err != nil {
+		return fmt.Errorf("cannot write the boot sector: %w", err)
+	}
+	if _, err := f.WriteAt(core, coreLBA*sector); err != nil {
+		return fmt.Errorf("cannot write GRUB's core image: %w", err)
+	}
+	return nil
+}
