@@ -2,6 +2,8 @@ package sys
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +41,43 @@ func (KernelPower) DisableCAD() error {
 func reboot(cmd int, what string) error {
 	if err := unix.Reboot(cmd); err != nil {
 		return fmt.Errorf("cannot %s: %w", what, err)
+	}
+	return nil
+}
+
+// What PID 1 of the appliance does on these signals. Ctrl-Alt-Del comes as
+// SIGINT (reboot), a UPS's or a container manager's wish as SIGPWR (power
+// off); SIGUSR1 is as SIGUSR2.
+const (
+	PowerOffSignal = unix.SIGUSR2
+	RebootSignal   = unix.SIGTERM
+)
+
+// AskPowerOff asks process 1 to shut the machine down in order, and returns
+// at once. It fails where process 1 isn't the appliance's init.
+func AskPowerOff() error { return askInit("/proc", PowerOffSignal, unix.Kill) }
+
+// AskReboot asks process 1 to restart the machine in order, and returns at
+// once. It fails where process 1 isn't the appliance's init.
+func AskReboot() error { return askInit("/proc", RebootSignal, unix.Kill) }
+
+// askInit signals process 1, if it runs the same file as this process: on the
+// appliance all commands are one program. Elsewhere, a signal could mean
+// anything.
+func askInit(procfs string, sig unix.Signal, kill func(int, unix.Signal) error) error {
+	first, err := os.Readlink(filepath.Join(procfs, "1", "exe"))
+	if err != nil {
+		return fmt.Errorf("cannot find process 1: %w", err)
+	}
+	self, err := os.Readlink(filepath.Join(procfs, "self", "exe"))
+	if err != nil {
+		return fmt.Errorf("cannot find this process: %w", err)
+	}
+	if first != self {
+		return fmt.Errorf("cannot ask process 1: it is %s and not the appliance's init", first)
+	}
+	if err := kill(1, sig); err != nil {
+		return fmt.Errorf("cannot signal process 1: %w", err)
 	}
 	return nil
 }
