@@ -1,0 +1,126 @@
+package lvm_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/sys"
+	"sanstick/appliance/sys/systest"
+)
+
+func TestCommands(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(ctx context.Context, c *lvm.Client) error
+		want string // empty: refused before anything runs
+	}{
+		{"create group", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateGroup(ctx, "tank", []string{"/dev/sda", "/dev/nvme0n1"}, []string{"sanstick", "sanstick.creating"})
+		}, "/sbin/lvm vgcreate --addtag sanstick --addtag sanstick.creating tank /dev/sda /dev/nvme0n1"},
+		{"tags", func(ctx context.Context, c *lvm.Client) error {
+			return c.ChangeTags(ctx, "tank", []string{"a.b"}, []string{"c"})
+		}, "/sbin/lvm vgchange --addtag a.b --deltag c tank"},
+		{"linear", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateLinear(ctx, "tank", "thinpool", 100)
+		}, "/sbin/lvm lvcreate --type linear -l 100 -n thinpool tank"},
+		{"mirror", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateMirror(ctx, "tank", "thinpool", 3, 100)
+		}, "/sbin/lvm lvcreate --type raid1 -m 2 -l 100 -n thinpool tank"},
+		{"mirror of one", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateMirror(ctx, "tank", "thinpool", 1, 100)
+		}, ""},
+		{"thin pool", func(ctx context.Context, c *lvm.Client) error {
+			return c.ConvertToThinPool(ctx, "tank", "thinpool", "thinmeta", 64<<10)
+		}, "/sbin/lvm lvconvert --yes --type thin-pool --poolmetadata thinmeta --chunksize 65536b --poolmetadataspare n --zero y --errorwhenfull n tank/thinpool"},
+		{"thin volume", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateThin(ctx, "tank", "thinpool", "vm1", 1<<30)
+		}, "/sbin/lvm lvcreate --type thin -V 1073741824b --thinpool thinpool -n vm1 tank"},
+		{"grow", func(ctx context.Context, c *lvm.Client) error {
+			return c.ExtendThin(ctx, "tank", "vm1", 2<<30)
+		}, "/sbin/lvm lvextend -L 2147483648b tank/vm1"},
+		{"activate", func(ctx context.Context, c *lvm.Client) error {
+			return c.Activate(ctx, "tank", lvm.Degraded)
+		}, "/sbin/lvm vgchange -ay --activationmode degraded tank"},
+		{"deactivate", func(ctx context.Context, c *lvm.Client) error {
+			return c.DeactivateTagged(ctx, "sanstick")
+		}, "/sbin/lvm vgchange -an @sanstick"},
+		{"remove unfinished", func(ctx context.Context, c *lvm.Client) error {
+			return c.RemoveUnfinished(ctx, "tank", "sanstick.creating")
+		}, "/sbin/lvm lvremove --yes --select vg_tags={sanstick.creating} tank"},
+
+		{"option as a group", func(ctx context.Context, c *lvm.Client) error {
+			return c.RemoveUnfinished(ctx, "-ff", "sanstick.creating")
+		}, ""},
+		{"no group", func(ctx context.Context, c *lvm.Client) error {
+			return c.RemoveUnfinished(ctx, "", "sanstick.creating")
+		}, ""},
+		{"selection as a tag", func(ctx context.Context, c *lvm.Client) error {
+			return c.RemoveUnfinished(ctx, "tank", "a}||vg_name=~{.*")
+		}, ""},
+		{"path as a name", func(ctx context.Context, c *lvm.Client) error {
+			return c.ExtendThin(ctx, "tank", "a/b", 1)
+		}, ""},
+		{"option as a disk", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateGroup(ctx, "tank", []string{"-ff"}, nil)
+		}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var env []string
+			r := &systest.Runner{Handle: func(c sys.Command) (sys.Output, error) {
+				env = c.Env
+				return sys.Output{}, nil
+			}}
+			err := tt.do(t.Context(), &lvm.Client{Runner: r})
+			if (err != nil) != (tt.want == "") {
+				t.Errorf("error = %v", err)
+			}
+			var want []string
+			if tt.want != "" {
+				want = []string{tt.want}
+				if !slices.Contains(env, "DM_DISABLE_UDEV=1") || !slices.Contains(env, "LC_ALL=C") {
+					t.Errorf("environment %v", env)
+				}
+			}
+			got := r.Commands()
+			for i := range got { // quoting is for people
+				got[i] = unquote(got[i])
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("commands (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func unquote(s string) string {
+	var b []byte
+	for i := range len(s) {
+		if s[i] != '\'' {
+			b = append(b, s[i])
+		}
+	}
+	return string(b)
+}
+
+func TestPartialError(t *testing.T) {
+	for code, want := range map[int]bool{1: false, 3: false, 5: true} {
+		r := &systest.Runner{Handle: func(sys.Command) (sys.Output, error) {
+			return sys.Output{}, &sys.ExitError{Command: "lvm", Code: code, Stderr: "why"}
+		}}
+		err := (&lvm.Client{Runner: r}).Activate(t.Context(), "tank", lvm.Degraded)
+		var partial *lvm.PartialError
+		if errors.As(err, &partial) != want {
+			t.Errorf("exit code %d: error %v, partial should be %v", code, err, want)
+		}
+		var exit *sys.ExitError
+		if !errors.As(err, &exit) || exit.Stderr != "why" {
+			t.Errorf("exit code %d: error %v has lost its cause", code, err)
+		}
+	}
+}

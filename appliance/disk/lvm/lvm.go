@@ -1,0 +1,100 @@
+// Package lvm drives LVM2's own tools, lvm and dmsetup, through one typed
+// wrapper. It runs where there is no udev (see lvm.conf, which goes into the
+// image as /etc/lvm/lvm.conf).
+//
+// It can't express the commands that lose data by mistake: no -ff, no
+// vgreduce, no lvremove of a volume. State is read as JSON; commands that
+// change something are run without JSON, because their messages would end up
+// in it.
+package lvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+
+	"sanstick/appliance/sys"
+)
+
+// SystemID is what lvm.conf makes this host's identity: groups with another
+// one belong to another system.
+const SystemID = "sanstick"
+
+// A Client runs LVM's tools. It is safe for concurrent use: LVM has its own
+// locks.
+type Client struct {
+	Runner  sys.Runner
+	Log     *slog.Logger // nil discards
+	LVM     string       // the program; empty: /sbin/lvm
+	DMSetup string       // the program; empty: /sbin/dmsetup
+}
+
+// PartialError says that LVM did only a part of what it was asked to, or
+// nothing: exit code 5 covers everything between. Read the state to know.
+type PartialError struct{ Err *sys.ExitError }
+
+func (e *PartialError) Error() string { return e.Err.Error() }
+func (e *PartialError) Unwrap() error { return e.Err }
+
+// lvm runs one LVM command and returns what it printed.
+func (c *Client) lvm(ctx context.Context, args ...string) ([]byte, error) {
+	return c.run(ctx, orDefault(c.LVM, "/sbin/lvm"), args)
+}
+
+func (c *Client) run(ctx context.Context, name string, args []string) ([]byte, error) {
+	cmd := sys.Command{Name: name, Args: args, Env: []string{"DM_DISABLE_UDEV=1", "LC_ALL=C"}, Stdin: strings.NewReader("")}
+	out, err := c.Runner.Run(ctx, cmd)
+	if log := c.Log; log != nil {
+		log.Debug("ran", "command", cmd.String(), "stderr", strings.TrimSpace(string(out.Stderr)), "error", err)
+	}
+	var exit *sys.ExitError
+	if errors.As(err, &exit) && exit.Code == 5 {
+		return out.Stdout, &PartialError{Err: exit}
+	}
+	return out.Stdout, err
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// What LVM takes as names and tags, less the hyphen in front, which would
+// make an option of them (lvm(8), "VALID NAMES").
+var (
+	validName = regexp.MustCompile(`^[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]{0,126}$`)
+	validTag  = regexp.MustCompile(`^[a-zA-Z0-9_+.][a-zA-Z0-9_+./=!:&#-]{0,1000}$`)
+	validPath = regexp.MustCompile(`^/dev/[a-zA-Z0-9/_.-]+$`)
+)
+
+func checkNames(names ...string) error {
+	for _, n := range names {
+		if !validName.MatchString(n) || n == "." || n == ".." {
+			return fmt.Errorf("%q is no name for LVM", n)
+		}
+	}
+	return nil
+}
+
+func checkTags(tags ...string) error {
+	for _, t := range tags {
+		if !validTag.MatchString(t) {
+			return fmt.Errorf("%q is no tag for LVM", t)
+		}
+	}
+	return nil
+}
+
+func checkPaths(paths ...string) error {
+	for _, p := range paths {
+		if !validPath.MatchString(p) {
+			return fmt.Errorf("%q is no device", p)
+		}
+	}
+	return nil
+}
