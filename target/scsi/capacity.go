@@ -29,6 +29,8 @@ func (t *Task) readCapacity16() Result {
 	return t.reply(b)
 }
 
+// lastLBA returns the number of the last block. A device that has shrunk to
+// nothing is told to have one, which can't be read.
 func (t *Task) lastLBA() uint64 {
-	return uint64(t.info.Size)/uint64(t.info.LogicalBlock) - 1
+	return max(uint64(t.info.Size)/uint64(t.info.LogicalBlock), 1) - 1
 }

@@ -1,6 +1,10 @@
 package scsi
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+)
 
 // reportOpcodes serves REPORT SUPPORTED OPERATION CODES (SPC-4 section 6.35)
 // from the command table.
@@ -62,7 +66,7 @@ func (t *Task) allOpcodes(timeouts bool) []byte {
 	for opcode := range t.nexus.device.commands {
 		e := &t.nexus.device.commands[opcode]
 		add(opcode, e.command)
-		for a := range byte(0x20) {
+		for _, a := range slices.Sorted(maps.Keys(e.actions)) {
 			add(opcode, e.actions[a])
 		}
 	}

@@ -100,9 +100,7 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 		defer u.leave()
 	}
 	t.out, t.alloc = out, alloc
-	r := t.command.run(t)
-	t.out, t.alloc, t.ended, t.result = nil, nil, true, r
-	return r
+	return t.command.run(t)
 }
 
 // Discard gives back what a task took that will never run: a unit attention
