@@ -83,7 +83,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	spec := d.o.Spec
 	spec.Files = []*os.File{nil, w, w}
-	for pause := time.Duration(0); ; {
+	for pause := time.Duration(0); ctx.Err() == nil; {
 		started := time.Now()
 		end := d.runOnce(ctx, spec)
 		if ctx.Err() != nil {
@@ -99,6 +99,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 	}
+	return nil
 }
 
 const drain = 200 * time.Millisecond
@@ -121,8 +122,7 @@ func (d *Daemon) runOnce(ctx context.Context, spec Spec) string {
 	case <-c.Done():
 	case <-time.After(d.o.Grace):
 		d.o.Log.Error("The daemon doesn't end, killing it", "program", spec.Path, "after", d.o.Grace)
-		c.SignalGroup(syscall.SIGKILL)
-		<-c.Done()
+		c.Kill()
 	}
 	return c.Exit()
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Reaper collects the exit status of every child process. Its Run must be
@@ -160,8 +161,7 @@ func (r *Reaper) RunOnce(ctx context.Context, s Spec) error {
 	select {
 	case <-c.Done():
 	case <-ctx.Done():
-		c.SignalGroup(syscall.SIGKILL)
-		<-c.Done()
+		c.Kill()
 		return fmt.Errorf("cannot finish %s: %w", s.Path, ctx.Err())
 	}
 	if c.status != 0 {
@@ -176,9 +176,13 @@ func (c *Child) PID() int { return c.pid }
 // Done is closed when the process has ended.
 func (c *Child) Done() <-chan struct{} { return c.done }
 
-// Exit tells how the process ended: "exit code 3", "signal killed". Valid
-// after Done.
+// Exit tells how the process ended: "exit code 3", "signal killed".
 func (c *Child) Exit() string {
+	select {
+	case <-c.done:
+	default:
+		return "nothing yet: it still runs"
+	}
 	switch s := c.status; {
 	case s.Signaled() && s.CoreDump():
 		return fmt.Sprintf("signal %s (core dumped)", s.Signal())
@@ -195,6 +199,19 @@ func (c *Child) Signal(sig syscall.Signal) { c.kill(c.pid, sig) }
 // SignalGroup sends sig to the process and those it started in its group, if
 // it hasn't ended.
 func (c *Child) SignalGroup(sig syscall.Signal) { c.kill(-c.pid, sig) }
+
+// A process that waits for a broken disk doesn't die before the disk answers.
+const deathLimit = 5 * time.Second
+
+// Kill kills the process and its group and waits for its end, but not
+// forever.
+func (c *Child) Kill() {
+	c.SignalGroup(syscall.SIGKILL)
+	select {
+	case <-c.done:
+	case <-time.After(deathLimit):
+	}
+}
 
 // kill holds the lock, so the number can't have gone to another process.
 func (c *Child) kill(pid int, sig syscall.Signal) {
