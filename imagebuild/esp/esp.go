@@ -22,7 +22,7 @@ const configDir = "EFI/debian"
 
 // biosModules go into GRUB's core image: enough to read the boot volume and run grub.cfg, and for a person at its
 // prompt to look around. There is nothing to load later.
-const biosModules = "biosdisk part_gpt part_msdos fat iso9660 normal configfile linux echo test search search_label " +
+const biosModules = "biosdisk part_gpt part_msdos fat iso9660 normal configfile linux linux16 echo test search search_label " +
 	"search_fs_file loadenv serial terminal minicmd regexp sleep reboot halt true cat ls probe"
 
 // BIOS returns GRUB's first stage (boot.img) and a core image for a PC BIOS, made by the grub-mkimage of the tree.

@@ -172,3 +172,16 @@ func FindSource(dir string) (string, error) {
 		}
 	}
 }
+
+// BootFiles returns the kernel and the initramfs that the last build left in buildDir. Empty names mean there was none.
+func BootFiles(buildDir string) (vmlinuz, initrd string, err error) {
+	initrd = filepath.Join(buildDir, "cache", "initrd.img")
+	kernels, err := filepath.Glob(filepath.Join(buildDir, "cache", "apt", "root-*", "boot", "vmlinuz-*"))
+	if err != nil {
+		return "", "", fmt.Errorf("cannot look for the kernel: %w", err)
+	}
+	if _, err := os.Stat(initrd); err != nil || len(kernels) != 1 {
+		return "", "", nil
+	}
+	return kernels[0], initrd, nil
+}

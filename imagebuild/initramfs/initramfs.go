@@ -30,8 +30,11 @@ import (
 //go:embed commands.txt
 var commandsText string
 
-// Own are the programs of this project that go into the image, as directories of the module.
-var own = [...]string{"init", "appliance/cmd/appliance", "appliance/cmd/sanctl"}
+// own are the programs of this project that go into the image, as directories of the module.
+var own = [...]string{
+	"init", "init/cmd/modprobe", "init/cmd/poweroff", "init/cmd/reboot",
+	"appliance/cmd/appliance", "appliance/cmd/sanctl",
+}
 
 // A File is one file of the image.
 type File struct {

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"sanstick/imagebuild/image"
+	"sanstick/imagebuild/progress"
+)
+
+const buildHelp = `imagebuild build makes the stick image.
+
+It fetches Debian's kernel, LVM tools and GRUB with apt (as any user; nothing is installed on this machine), compiles
+init, the appliance and a shell's commands into an initramfs, and writes a disk image of about 80 MB. The first run
+takes a few minutes and needs a network; later ones take seconds and need none.
+
+  go run ./imagebuild build                          the image with the default configuration
+  go run ./imagebuild build --config my.toml         with yours on it; errors in it are reported here, not on the box
+  go run ./imagebuild build --update                 with the newest packages of the Debian release of this machine
+
+Write the result to a stick, for example with
+  sudo dd if=build/sanstick.img of=/dev/sdX bs=4M conv=fsync
+and boot a PC from it (BIOS or CSM boot). The configuration is the file appliance.toml on its volume SANSTICK, which any
+PC can edit.
+`
+
+// build implements the verb.
+func build(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("build", flag.ContinueOnError)
+	out := fs.String("o", "", "write the image to `FILE` (default build/sanstick.img in the source tree)")
+	config := fs.String("config", "", "put `FILE` on the stick as appliance.toml (default: DHCP, no pools)")
+	update := fs.Bool("update", false, "ask the package archive for newer packages")
+	if err := parse(fs, buildHelp, args); err != nil {
+		return err
+	}
+	source, err := image.FindSource(".")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(source, "build")
+	if *out == "" {
+		*out = filepath.Join(dir, "sanstick.img")
+	}
+	log := progress.New(os.Stdout)
+	r, err := image.Build(ctx, image.Options{
+		Source: source, BuildDir: dir, Out: *out, ConfigFile: *config, Update: *update, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	log.Step("done")
+	fmt.Printf(`
+image      %s
+size       %.1f MB
+sha256     %s
+kernel     %s with %d modules
+initramfs  %.1f MB
+packages   %d (listed with versions and hashes in manifest.json on the volume SANBOOT)
+`, r.Path, float64(r.Size)/1e6, r.SHA256, r.Kernel, r.Modules, float64(r.Initramfs)/1e6, r.Packages)
+	return nil
+}

@@ -1,0 +1,67 @@
+// Command imagebuild makes the sanstick USB stick: it builds the disk image and tries it out in a virtual machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+const usage = `imagebuild makes the sanstick USB stick.
+
+usage: go run ./imagebuild VERB [flags]
+
+  build   make the image build/sanstick.img, ready to be written to a stick
+  run     boot that image in QEMU with two empty disks, and serve a LUN on this machine
+
+"imagebuild VERB --help" explains a verb. All output goes below build/.
+`
+
+// verbs are the words after the program name. Each parses its own flags.
+var verbs = map[string]func(ctx context.Context, args []string) error{
+	"build": build,
+	"run":   runVerb,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	if len(os.Args) < 2 || os.Args[1] == "--help" || os.Args[1] == "-h" || os.Args[1] == "help" {
+		fmt.Print(usage)
+		return
+	}
+	verb, ok := verbs[os.Args[1]]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "imagebuild: there is no verb %q\n\n%s", os.Args[1], usage)
+		os.Exit(2)
+	}
+	switch err := verb(ctx, os.Args[2:]); {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "imagebuild: interrupted")
+		os.Exit(130)
+	default:
+		fmt.Fprintln(os.Stderr, "imagebuild:", err)
+		os.Exit(1)
+	}
+}
+
+// parse parses the flags of a verb, which takes no other arguments.
+func parse(fs *flag.FlagSet, help string, args []string) error {
+	fs.Usage = func() {
+		fmt.Fprint(fs.Output(), help, "\nflags:\n")
+		fs.PrintDefaults()
+	}
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("cannot use %q: %s takes only flags (see --help)", fs.Arg(0), fs.Name())
+	}
+	return nil
+}
