@@ -46,6 +46,9 @@ func NewReader(r io.Reader, size int) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, size), MaxData: 8192}
 }
 
+// Grow makes the buffer at least size bytes large.
+func (r *Reader) Grow(size int) { r.r = bufio.NewReaderSize(r.r, size) }
+
 // Buffered returns how many bytes have come in beyond what was read.
 func (r *Reader) Buffered() int { return r.r.Buffered() }
 

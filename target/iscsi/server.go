@@ -1,0 +1,191 @@
+// Package iscsi is an iSCSI target port (RFC 7143): it accepts connections,
+// takes initiators through login, and moves the commands and data of their
+// sessions to and from the units of package scsi.
+//
+// What it supports: error recovery level 0, one connection a session, any
+// number of sessions, digests, immediate and unsolicited data. What it doesn't,
+// it refuses.
+//
+// Each connection has one goroutine that reads and one that writes. Commands
+// run on a bounded number of goroutines a session. All queues are bounded: by
+// the command window, by byte budgets for buffers, and by making the reader
+// wait for an initiator that doesn't take its answers.
+package iscsi
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"sanstick/target/iscsi/internal/login"
+)
+
+// Options bound what a server takes and offers. Zero values mean the defaults.
+type Options struct {
+	Log *slog.Logger // nil = discard
+	// Advertise returns the portals ("address:port") that SendTargets tells,
+	// given the local end of the connection that asks. nil = that local end.
+	Advertise func(local net.Addr) []string
+
+	MaxConnections int           // 256
+	LoginTimeout   time.Duration // 15 s for the whole login phase
+	Window         int           // commands in flight a session: 128
+	Workers        int           // commands running a session: 16
+	ReadBudget     int           // bytes of data-in held a session: 32 MiB
+	WriteBudget    int           // bytes of solicited data-out held a session: 32 MiB
+	RecvLimit      int           // MaxRecvDataSegmentLength: 256 KiB
+	MaxBurst       int           // MaxBurstLength: 1 MiB
+	FirstBurst     int           // FirstBurstLength: 128 KiB
+	MaxR2T         int           // MaxOutstandingR2T: 4
+}
+
+func (o *Options) setDefaults() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.LoginTimeout == 0 {
+		o.LoginTimeout = 15 * time.Second
+	}
+	for _, d := range []struct {
+		v       *int
+		initial int
+	}{
+		{&o.MaxConnections, 256}, {&o.Window, 128}, {&o.Workers, 16},
+		{&o.ReadBudget, 32 << 20}, {&o.WriteBudget, 32 << 20},
+		{&o.RecvLimit, 256 << 10}, {&o.MaxBurst, 1 << 20}, {&o.FirstBurst, 128 << 10}, {&o.MaxR2T, 4},
+	} {
+		if *d.v == 0 {
+			*d.v = d.initial
+		}
+	}
+}
+
+// Server is a set of targets behind one or more listeners. All methods are
+// safe for concurrent use.
+type Server struct {
+	o          Options
+	buffers    *buffers
+	challenges login.Challenges
+
+	mu       sync.Mutex // taken before the locks of sessions and devices
+	targets  map[string]*Target
+	sessions map[sessionKey]*session
+	handles  map[uint16]bool // TSIHs in use
+	lastTSIH uint16
+	conns    int
+}
+
+// NewServer returns a Server without targets.
+func NewServer(o Options) *Server {
+	o.setDefaults()
+	return &Server{
+		o: o, buffers: newBuffers(),
+		targets:  make(map[string]*Target),
+		sessions: make(map[sessionKey]*session),
+		handles:  make(map[uint16]bool),
+	}
+}
+
+// acceptPause is how long to wait after a failed accept, which is mostly for
+// want of file descriptors.
+const acceptPause = 100 * time.Millisecond
+
+// Serve accepts connections from l until ctx is cancelled, then closes l and
+// all connections, and returns nil once every command that was running has
+// come back from its device. It returns an error if l fails for good.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	for {
+		nc, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				nc.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("cannot accept connections on %s: %w", l.Addr(), err)
+		case err != nil:
+			s.o.Log.Warn("cannot accept a connection", "listen", l.Addr().String(), "error", err)
+			pause := time.NewTimer(acceptPause)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				pause.Stop()
+			}
+			continue
+		}
+		if !s.admit() {
+			s.o.Log.Warn("connection refused: too many", "address", nc.RemoteAddr().String(), "limit", s.o.MaxConnections)
+			nc.Close()
+			continue
+		}
+		wg.Go(func() {
+			defer s.dismiss()
+			s.serveConn(ctx, nc)
+		})
+	}
+}
+
+func (s *Server) admit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns >= s.o.MaxConnections {
+		return false
+	}
+	s.conns++
+	return true
+}
+
+func (s *Server) dismiss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+}
+
+// serveConn sees a connection through its life.
+func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
+	log := s.o.Log.With("address", nc.RemoteAddr().String())
+	defer func() {
+		nc.Close()
+		logPanic(log, recover())
+	}()
+	// Whatever the connection is waiting for, closing it ends that.
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	defer stop()
+	if err := tune(nc); err != nil {
+		log.Warn("connection not tuned", "error", err)
+	}
+	sess, err := s.login(ctx, nc, log)
+	if err != nil {
+		log.Info("no login", "error", err)
+		return
+	}
+	sess.serve()
+}
+
+// logPanic reports what a connection's goroutine died of. The connection is
+// lost; the server goes on.
+func logPanic(log *slog.Logger, r any) {
+	if r != nil {
+		log.Error("internal error, connection dropped", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	}
+}
+
+func (s *Server) loginConfig() login.Config {
+	return login.Config{
+		Directory: directory{s}, Challenges: &s.challenges, Rand: rand.Reader,
+		Offer: login.Offer{RecvLimit: s.o.RecvLimit, MaxBurst: s.o.MaxBurst, FirstBurst: s.o.FirstBurst, MaxR2T: s.o.MaxR2T},
+	}
+}

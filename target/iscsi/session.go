@@ -1,0 +1,217 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"sanstick/target/iscsi/internal/login"
+	"sanstick/target/iscsi/internal/pdu"
+	"sanstick/target/scsi"
+)
+
+// sessionKey is an I_T nexus: initiator port and target (there is one portal
+// group).
+type sessionKey struct {
+	target, initiator string
+	isid              [6]byte
+}
+
+// session is a session in the full-feature phase and its one connection.
+//
+// Its goroutines: the connection's own reads and dispatches; one writes
+// (writer); workers run commands; task management functions wait on
+// goroutines of their own. serve returns when all have ended.
+type session struct {
+	srv    *Server
+	conn   net.Conn
+	log    *slog.Logger
+	target *Target     // nil in a discovery session
+	nexus  *scsi.Nexus // likewise
+	key    sessionKey
+	tsih   uint16
+	since  time.Time
+	w      *writer
+	ctx    context.Context // cancelled when the session ends
+	cancel context.CancelFunc
+	done   chan struct{} // closed when nothing of the session is left
+
+	// The command window (section 4.2.2.1). The reader moves expCmdSN. Whoever
+	// ends a command that used up a CmdSN moves maxCmdSN, so it never shrinks.
+	expCmdSN, maxCmdSN atomic.Uint32
+	sendLimit          atomic.Int32 // MaxRecvDataSegmentLength of the initiator
+
+	// Of the reader only.
+	p       login.Params
+	r       *pdu.Reader
+	held    map[uint32]*heldPDU // came before their turn, by CmdSN
+	text    textExchange
+	lastTTT uint32
+
+	readSpace *semaphore.Weighted // bytes of data-in
+	wg        sync.WaitGroup      // workers and task management
+
+	mu         sync.Mutex
+	tasks      map[uint32]*task // by initiator task tag, until they are answered
+	queue      []*task          // ready to run
+	workers    int
+	seq        uint64  // of the next task
+	ordered    int     // tasks with the ORDERED attribute
+	immediate  int     // tasks and functions that came as immediate
+	writeSpace int     // bytes left for data-out
+	waiting    []*task // for writeSpace, in order
+	handedOver bool    // the nexus goes on in another session
+	ended      bool
+}
+
+// maxImmediate bounds the immediate requests in work (section 4.2.2.1.1).
+const maxImmediate = 16
+
+func newSession(s *Server, nc net.Conn, p login.Params, t *Target) *session {
+	ctx, cancel := context.WithCancel(context.Background())
+	sess := &session{
+		srv: s, conn: nc, log: s.o.Log, target: t, p: p,
+		key:   sessionKey{p.TargetName, p.InitiatorName, p.ISID},
+		since: time.Now(), ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		held:       make(map[uint32]*heldPDU),
+		tasks:      make(map[uint32]*task),
+		readSpace:  semaphore.NewWeighted(int64(s.o.ReadBudget)),
+		writeSpace: s.o.WriteBudget,
+	}
+	sess.sendLimit.Store(int32(p.SendLimit))
+	return sess
+}
+
+func (s *session) startWindow(cmdSN uint32) {
+	s.expCmdSN.Store(cmdSN)
+	s.maxCmdSN.Store(cmdSN + uint32(s.srv.o.Window) - 1)
+}
+
+func (s *session) window(statSN uint32) pdu.Window {
+	return pdu.Window{StatSN: statSN, ExpCmdSN: s.expCmdSN.Load(), MaxCmdSN: s.maxCmdSN.Load()}
+}
+
+// openWindow gives back the place in the window of one command.
+func (s *session) openWindow() { s.maxCmdSN.Add(1) }
+
+// begin puts what was negotiated into force.
+func (s *session) begin(r *pdu.Reader, statSN uint32, log *slog.Logger) {
+	s.log = log.With("initiator", s.p.InitiatorName, "target", s.p.TargetName)
+	s.r = r
+	r.Grow(sessionBuffer)
+	r.MaxData = s.p.RecvLimit
+	r.HeaderDigest, r.DataDigest = s.p.HeaderDigest, s.p.DataDigest
+	s.w = newWriter(s, statSN)
+}
+
+// abandon ends a session that never began.
+func (s *session) abandon() {
+	s.finish()
+}
+
+// errLogout is how the reader says that the initiator has logged out.
+var errLogout = errors.New("logged out")
+
+// serve runs the session until its connection ends, for whatever reason.
+func (s *session) serve() {
+	var writing sync.WaitGroup
+	writing.Go(s.w.run)
+	kind := "normal"
+	if s.target == nil {
+		kind = "discovery"
+	}
+	s.log.Info("session begins", "type", kind, "authenticated", s.p.Authenticated)
+	err := s.readAll()
+	if !errors.Is(err, errLogout) {
+		s.conn.Close() // the writer, and through it all who wait for it, stop
+	}
+	s.cancel()
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.abort(func(*task) bool { return true })
+	s.wg.Wait()
+	s.w.close()
+	writing.Wait()
+	s.finish()
+	switch {
+	case errors.Is(err, errLogout), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+		s.log.Info("session ends")
+	default:
+		s.log.Warn("session ends", "error", err)
+	}
+}
+
+// readAll reads until there is an error. A panic ends this session only.
+func (s *session) readAll() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			logPanic(s.log, r)
+			err = errors.New("internal error")
+		}
+	}()
+	for {
+		h, ahs, err := s.r.Next()
+		if err != nil {
+			return err
+		}
+		if err := s.receive(h, ahs); err != nil {
+			return err
+		}
+	}
+}
+
+// finish takes the session out of the world. Nothing of it runs any more.
+func (s *session) finish() {
+	s.cancel()
+	s.conn.Close()
+	s.mu.Lock()
+	s.ended = true
+	closing := s.nexus != nil && !s.handedOver
+	s.mu.Unlock()
+	if closing {
+		s.nexus.Close()
+	}
+	s.srv.leave(s)
+	close(s.done)
+}
+
+// kill makes the session end, soon. Wait for done.
+func (s *session) kill(why string) {
+	s.srv.o.Log.Info("session is ended", "initiator", s.p.InitiatorName, "target", s.p.TargetName, "reason", why)
+	s.conn.Close()
+}
+
+// handOver has the nexus survive the session. It returns false if it is too
+// late for that.
+func (s *session) handOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.handedOver {
+		return false
+	}
+	s.handedOver = true
+	return true
+}
+
+// keep takes back handOver.
+func (s *session) keep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.handedOver {
+		return
+	}
+	select {
+	case <-s.done:
+		s.nexus.Close()
+	default:
+		s.handedOver = false
+	}
+}

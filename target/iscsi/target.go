@@ -1,0 +1,314 @@
+package iscsi
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"sanstick/target/iscsi/internal/login"
+	"sanstick/target/scsi"
+)
+
+// portalGroup is the tag of the one portal group there is, and the relative
+// identifier of the target port that goes with it.
+const portalGroup = 1
+
+// Credentials are a CHAP name and secret.
+type Credentials struct{ User, Secret string }
+
+// Target is a SCSI device under an iSCSI name, and who may use it. It must not
+// change after it was added.
+type Target struct {
+	Name, Alias string
+	Device      *scsi.Device
+	// Initiators are the names that may log in. "*" is anyone; empty is nobody.
+	Initiators []string
+	// CHAP is what initiators must know; nil = no authentication. Mutual is
+	// how the target proves itself to those that ask; nil = not at all.
+	CHAP, Mutual *Credentials
+}
+
+// Secrets of CHAP, in bytes (RFC 7143 section 9.2.1: 96 random bits).
+const (
+	minSecret = 12
+	maxSecret = 255
+)
+
+func (t *Target) check() error {
+	for _, c := range []*Credentials{t.CHAP, t.Mutual} {
+		switch {
+		case c == nil:
+		case c.User == "" || len(c.User) > 255 || strings.ContainsFunc(c.User, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+			return fmt.Errorf("CHAP user must have 1 to 255 printable characters")
+		case len(c.Secret) < minSecret || len(c.Secret) > maxSecret:
+			return fmt.Errorf("CHAP secret of user %q must have %d to %d bytes", c.User, minSecret, maxSecret)
+		}
+	}
+	switch {
+	case t.Mutual != nil && t.CHAP == nil:
+		return fmt.Errorf("mutual CHAP needs CHAP of the initiator too")
+	case t.Mutual != nil && t.Mutual.Secret == t.CHAP.Secret:
+		return fmt.Errorf("the secrets of CHAP and mutual CHAP must differ")
+	case strings.ContainsFunc(t.Alias, func(r rune) bool { return r < 0x20 || r == 0x7f }) || len(t.Alias) > 255:
+		return fmt.Errorf("alias must have at most 255 printable characters")
+	}
+	return nil
+}
+
+// Add offers a target.
+func (s *Server) Add(t Target) error {
+	name, ok := login.FoldName(t.Name)
+	if !ok {
+		return fmt.Errorf("cannot add target %q: that is no iSCSI name", t.Name)
+	}
+	t.Name = name
+	t.Initiators = slices.Clone(t.Initiators)
+	for i, n := range t.Initiators {
+		if n == "*" {
+			continue
+		}
+		if t.Initiators[i], ok = login.FoldName(n); !ok {
+			return fmt.Errorf("cannot add target %s: initiator %q is no iSCSI name", name, n)
+		}
+	}
+	if err := t.check(); err != nil {
+		return fmt.Errorf("cannot add target %s: %w", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.targets[name] != nil {
+		return fmt.Errorf("cannot add target %s: it is there already", name)
+	}
+	s.targets[name] = &t
+	return nil
+}
+
+// Remove takes a target away, ends its sessions, and returns when the last of
+// their commands has come back from its device.
+func (s *Server) Remove(name string) error {
+	name, _ = login.FoldName(name)
+	s.mu.Lock()
+	t := s.targets[name]
+	delete(s.targets, name)
+	var ending []*session
+	for _, sess := range s.sessions {
+		if sess.target == t {
+			ending = append(ending, sess)
+		}
+	}
+	s.mu.Unlock()
+	if t == nil {
+		return fmt.Errorf("cannot remove target %q: there is none of that name", name)
+	}
+	for _, sess := range ending {
+		sess.kill("target removed")
+	}
+	for _, sess := range ending {
+		<-sess.done
+	}
+	return nil
+}
+
+// Session is what is known of one that is logged in.
+type Session struct {
+	Target, Initiator, Address string
+	Since                      time.Time
+}
+
+// Sessions returns the normal sessions there are, by target and initiator.
+func (s *Server) Sessions() []Session {
+	s.mu.Lock()
+	var all []Session
+	for _, sess := range s.sessions {
+		all = append(all, Session{sess.target.Name, sess.p.InitiatorName, sess.conn.RemoteAddr().String(), sess.since})
+	}
+	s.mu.Unlock()
+	slices.SortFunc(all, func(a, b Session) int {
+		return strings.Compare(a.Target+"\x00"+a.Initiator+"\x00"+a.Address, b.Target+"\x00"+b.Initiator+"\x00"+b.Address)
+	})
+	return all
+}
+
+func (t *Target) allows(initiator string) bool {
+	return slices.Contains(t.Initiators, "*") || slices.Contains(t.Initiators, initiator)
+}
+
+// directory shows the targets to the login phase.
+type directory struct{ s *Server }
+
+func (d directory) Find(initiator, name string) (login.Target, login.Status) {
+	d.s.mu.Lock()
+	defer d.s.mu.Unlock()
+	t := d.s.targets[name]
+	switch {
+	case t == nil:
+		return login.Target{}, login.NotFound
+	case !t.allows(initiator):
+		return login.Target{}, login.NotAllowed
+	}
+	return t.forLogin(), login.Success
+}
+
+func (d directory) Allowed(initiator string) []login.Target {
+	d.s.mu.Lock()
+	defer d.s.mu.Unlock()
+	var ts []login.Target
+	for _, t := range d.s.targets {
+		if t.allows(initiator) {
+			ts = append(ts, t.forLogin())
+		}
+	}
+	slices.SortFunc(ts, func(a, b login.Target) int { return strings.Compare(a.Name, b.Name) })
+	return ts
+}
+
+func (t *Target) forLogin() login.Target {
+	lt := login.Target{Name: t.Name, Alias: t.Alias, PortalGroup: portalGroup}
+	if t.CHAP != nil {
+		lt.CHAP = &login.Credentials{User: t.CHAP.User, Secret: t.CHAP.Secret}
+	}
+	if t.Mutual != nil {
+		lt.Mutual = &login.Credentials{User: t.Mutual.User, Secret: t.Mutual.Secret}
+	}
+	return lt
+}
+
+// portals returns the TargetAddress values to tell an initiator that has come
+// to this local address.
+func (s *Server) portals(local net.Addr) []string {
+	addrs := []string{localPortal(local)}
+	if s.o.Advertise != nil {
+		addrs = s.o.Advertise(local)
+	}
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = fmt.Sprintf("%s,%d", a, portalGroup)
+	}
+	return out
+}
+
+// localPortal is an address as RFC 7143 section 13.8 wants it: IPv6 in
+// brackets, no zone.
+func localPortal(a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return a.String()
+	}
+	return (&net.TCPAddr{IP: t.IP, Port: t.Port}).String()
+}
+
+// join makes the session of a login that has succeeded. An older session of
+// the same initiator port, if any, is ended first (RFC 7143 section 6.3.5), and
+// its commands with it; with a TSIH, its connection is replaced (section 6.3.4).
+func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*session, login.Status) {
+	if p.Discovery {
+		if p.TSIH != 0 {
+			return nil, login.NoSession
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.newSession(nc, p, nil, nil)
+	}
+	key := sessionKey{p.TargetName, p.InitiatorName, p.ISID}
+	s.mu.Lock()
+	for {
+		t, old := s.targets[p.TargetName], s.sessions[key]
+		var st login.Status
+		switch {
+		case t == nil:
+			st = login.Removed
+		case !t.allows(p.InitiatorName):
+			st = login.NotAllowed
+		case p.TSIH != 0 && (old == nil || old.tsih != p.TSIH):
+			st = login.NoSession
+		case p.TSIH != 0 && old.p.CID != p.CID:
+			st = login.TooManyConnections
+		case p.TSIH != 0 && !old.handOver():
+			st = login.NoSession
+		}
+		if st != login.Success {
+			s.mu.Unlock()
+			return nil, st
+		}
+		if old == nil {
+			sess, st := s.newSession(nc, p, t, nil)
+			s.mu.Unlock()
+			return sess, st
+		}
+		s.mu.Unlock()
+		old.kill("replaced by a new login")
+		select {
+		case <-old.done:
+		case <-ctx.Done():
+			old.keep()
+			return nil, login.Unavailable
+		}
+		s.mu.Lock()
+		if p.TSIH != 0 {
+			sess, st := s.newSession(nc, p, t, old)
+			s.mu.Unlock()
+			if st != login.Success {
+				old.keep()
+			}
+			return sess, st
+		}
+	}
+}
+
+// newSession enters a session. s.mu is held. from is the session whose
+// connection is replaced, which has ended.
+func (s *Server) newSession(nc net.Conn, p login.Params, t *Target, from *session) (*session, login.Status) {
+	sess := newSession(s, nc, p, t)
+	if from != nil {
+		if s.sessions[sess.key] != nil || s.targets[p.TargetName] != t {
+			return nil, login.NoSession
+		}
+		sess.tsih, sess.nexus = from.tsih, from.nexus
+		sess.startWindow(from.expCmdSN.Load())
+	} else {
+		if len(s.handles) >= 1<<16-2 {
+			return nil, login.OutOfResources
+		}
+		for s.lastTSIH++; s.lastTSIH == 0 || s.handles[s.lastTSIH]; s.lastTSIH++ {
+		}
+		sess.tsih = s.lastTSIH
+		sess.startWindow(p.CmdSN)
+	}
+	s.handles[sess.tsih] = true
+	if t != nil {
+		if sess.nexus == nil {
+			isid := fmt.Sprintf("%s,i,0x%x", p.InitiatorName, p.ISID[:])
+			sess.nexus = t.Device.NewNexus(isid, scsi.Port{
+				RelativeID: portalGroup, GroupID: portalGroup, Name: fmt.Sprintf("%s,t,0x%04x", t.Name, portalGroup),
+			})
+		}
+		s.sessions[sess.key] = sess
+	}
+	return sess, login.Success
+}
+
+// leave takes an ended session out.
+func (s *Server) leave(sess *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.handles, sess.tsih)
+	if s.sessions[sess.key] == sess {
+		delete(s.sessions, sess.key)
+	}
+}
+
+// sessionsOf returns the sessions with a target.
+func (s *Server) sessionsOf(t *Target) []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*session
+	for _, sess := range s.sessions {
+		if sess.target == t {
+			all = append(all, sess)
+		}
+	}
+	return all
+}

@@ -1,0 +1,357 @@
+package iscsi
+
+import (
+	"slices"
+
+	"sanstick/target/iscsi/internal/pdu"
+	"sanstick/target/scsi"
+)
+
+// The states of a task, in order.
+type taskState byte
+
+const (
+	gathering taskState = iota // data-out is coming in
+	queued                     // all there, waiting for a worker
+	running                    // in the hands of package scsi
+	ended                      // answered, or aborted with nothing to follow
+)
+
+// task is one SCSI command. Fields are guarded by the session's mutex, except
+// that its buffers belong to the reader while receiving is set, to the worker
+// while it runs, and to the writer afterwards.
+type task struct {
+	s     *session
+	cmd   pdu.SCSICommand
+	scsi  *scsi.Task
+	seq   uint64 // order of arrival
+	state taskState
+
+	aborted   bool
+	receiving bool          // the reader is filling out
+	gone      chan struct{} // made when somebody waits for a running task to come back
+
+	// Data-out.
+	out         *buffer
+	want        int  // bytes of it that the command can use
+	got         int  // of these, how many have come
+	reserved    int  // bytes of the session's writeSpace taken for it
+	waits       bool // in the session's waiting list
+	unsolicited bool // more data is to come without R2T
+	next        int  // offset of the next unsolicited byte
+	dataSN      uint32
+	asked       int // up to where R2Ts have been sent
+	r2ts        []transfer
+	r2tSN       uint32
+	failure     *scsi.Result // why it must not run
+
+	// Data-in.
+	in      []*buffer
+	inSpace int64 // bytes of the session's readSpace taken for them
+	result  scsi.Result
+}
+
+// transfer is an R2T that has not been satisfied.
+type transfer struct {
+	ttt         uint32
+	offset, end int
+	next        int
+	dataSN      uint32
+}
+
+// aborted returns CHECK CONDITION, ABORTED COMMAND, with an additional sense code
+// of section 11.4.7.2.
+func aborted(asc, ascq byte) *scsi.Result {
+	return &scsi.Result{Status: scsi.CheckCondition, Sense: []byte{
+		0x70, 0, 0x0b, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq, 0, 0, 0, 0,
+	}}
+}
+
+func unexpectedData() *scsi.Result { return aborted(0x0c, 0x0c) }
+func wrongAmount() *scsi.Result    { return aborted(0x0c, 0x0d) }
+func badChecksum() *scsi.Result    { return aborted(0x47, 0x05) }
+
+// command starts a SCSI command (section 11.3).
+func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
+	t := &task{s: s}
+	t.cmd.Decode(h)
+	c := &t.cmd
+	slot := !c.Immediate
+	more, err := pdu.DecodeAHS(ahs)
+	s.mu.Lock()
+	taken := s.tasks[c.ITT] != nil
+	tooMany := c.Immediate && s.immediate >= maxImmediate
+	s.mu.Unlock()
+	switch {
+	case s.nexus == nil:
+		return s.refuse(h, b, pdu.RejectProtocol, slot)
+	case err != nil, c.ITT == pdu.Reserved:
+		return s.refuse(h, b, pdu.RejectInvalidField, slot)
+	case taken:
+		return s.refuse(h, b, pdu.RejectTaskActive, slot)
+	case tooMany:
+		return s.refuse(h, b, pdu.RejectTooManyImm, slot)
+	case c.Read && c.Write:
+		return s.refuse(h, b, pdu.RejectNotSupported, slot)
+	}
+	cdb := c.CDB[:]
+	if more.ExtendedCDB != nil {
+		cdb = append(slices.Clone(cdb), more.ExtendedCDB...)
+	}
+	t.scsi = s.nexus.NewTask(c.LUN, cdb)
+	if c.Write {
+		t.want = int(min(c.EDTL, uint32(t.scsi.DataOutLength())))
+		t.unsolicited = !c.Final
+	}
+	n := h.DataLen()
+	switch {
+	case n > 0 && (!c.Write || !s.p.ImmediateData || n > s.p.Unsolicited()),
+		t.unsolicited && s.p.InitialR2T:
+		t.failure = unexpectedData()
+	case n > 0 && uint32(n) > c.EDTL:
+		t.failure = wrongAmount()
+	}
+	if t.want > 0 && t.failure == nil {
+		s.reserve(t, n > 0 || t.unsolicited)
+		t.got = min(n, t.want)
+		if err := b.read(t.out.bytes(t.got)); err != nil {
+			return err
+		}
+	}
+	t.next = n
+	good, err := b.end()
+	if err != nil {
+		return err
+	}
+	if !good {
+		s.reject(h, pdu.RejectDataDigest, false)
+		t.failure = badChecksum()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.seq = s.seq
+	s.seq++
+	s.tasks[c.ITT] = t
+	if c.Immediate {
+		s.immediate++
+	}
+	if c.Attr == pdu.AttrOrdered {
+		s.ordered++
+	}
+	t.receiving = false
+	s.grant()
+	s.advance(t)
+	return nil
+}
+
+func (b *buffer) bytes(n int) []byte {
+	if b == nil {
+		return nil
+	}
+	return b.b[:n]
+}
+
+// advance takes a task whose data has moved on to its next step. s.mu is held.
+func (s *session) advance(t *task) {
+	if t.state != gathering || t.unsolicited {
+		return
+	}
+	if t.failure != nil {
+		// What was asked for still comes; the answer waits for the end of it
+		// (section 7.7).
+		if len(t.r2ts) == 0 {
+			s.answer(t, *t.failure)
+			s.schedule()
+		}
+		return
+	}
+	if t.got < t.want {
+		if t.reserved > 0 {
+			s.ask(t)
+		}
+		return
+	}
+	if s.endGathering(t); t.cmd.Attr == pdu.AttrHeadOfQueue {
+		s.queue = slices.Insert(s.queue, 0, t)
+	} else {
+		s.queue = append(s.queue, t)
+	}
+	t.state = queued
+	s.schedule()
+}
+
+// endGathering is for a task that was in the waiting list for space that it
+// turned out not to need.
+func (s *session) endGathering(t *task) {
+	if t.waits {
+		t.waits = false
+		s.waiting = slices.DeleteFunc(s.waiting, func(o *task) bool { return o == t })
+	}
+}
+
+// schedule starts workers for what is ready, up to the limit. s.mu is held.
+func (s *session) schedule() {
+	for s.workers < s.srv.o.Workers {
+		t := s.nextReady()
+		if t == nil {
+			return
+		}
+		s.workers++
+		s.wg.Go(func() { s.work(t) })
+	}
+}
+
+// work runs tasks as long as there are any.
+func (s *session) work(t *task) {
+	for t != nil {
+		res := t.run()
+		s.mu.Lock()
+		if t.aborted {
+			s.drop(t)
+			if t.gone != nil {
+				close(t.gone)
+			}
+		} else {
+			s.answer(t, res)
+		}
+		t = s.nextReady()
+		if t == nil {
+			s.workers--
+		}
+		s.schedule()
+		s.mu.Unlock()
+	}
+}
+
+// run has package scsi do the command. If that panics, the session ends: what
+// was done is unknown, and the initiator must find out.
+func (t *task) run() (res scsi.Result) {
+	defer func() {
+		if r := recover(); r != nil {
+			logPanic(t.s.log, r)
+			t.s.conn.Close()
+			res = *aborted(0x44, 0)
+		}
+	}()
+	return t.scsi.Run(t.out.bytes(t.got), t.alloc)
+}
+
+// alloc gives package scsi buffers for data-in. It waits until the session has
+// space, which the writer makes.
+func (t *task) alloc(n int) []byte {
+	space := int64(min(bufferSize(n), t.s.srv.o.ReadBudget))
+	// An error means that the session ends: go on, the worker soon sees it.
+	if t.s.readSpace.Acquire(t.s.ctx, space) == nil {
+		t.inSpace += space
+	}
+	b := t.s.srv.buffers.get(n)
+	t.in = append(t.in, b)
+	return b.b[:n]
+}
+
+// nextReady takes the next task that may run out of the queue. s.mu is held.
+func (s *session) nextReady() *task {
+	for i := 0; i < len(s.queue); i++ {
+		if t := s.queue[i]; s.mayRun(t) {
+			s.queue = slices.Delete(s.queue, i, i+1)
+			t.state = running
+			return t
+		}
+	}
+	return nil
+}
+
+// mayRun applies the task attributes (SAM-5 section 8): nothing overtakes an
+// ORDERED task, and it overtakes nothing, except by HEAD OF QUEUE.
+func (s *session) mayRun(t *task) bool {
+	if s.ordered == 0 || t.cmd.Attr == pdu.AttrHeadOfQueue {
+		return true
+	}
+	for _, o := range s.tasks {
+		if o.seq < t.seq && o.cmd.LUN == t.cmd.LUN && (t.cmd.Attr == pdu.AttrOrdered || o.cmd.Attr == pdu.AttrOrdered) {
+			return false
+		}
+	}
+	return true
+}
+
+// answer ends a task with a result. s.mu is held.
+func (s *session) answer(t *task, res scsi.Result) {
+	t.result = res
+	s.end(t)
+	s.w.sendResult(t)
+}
+
+// drop ends a task without an answer. s.mu is held.
+func (s *session) drop(t *task) {
+	s.end(t)
+	if !t.cmd.Immediate {
+		s.openWindow()
+	}
+	t.releaseIn()
+}
+
+// end takes a task out of the session and gives back its data-out buffer.
+// s.mu is held.
+func (s *session) end(t *task) {
+	s.endGathering(t)
+	t.state = ended
+	delete(s.tasks, t.cmd.ITT)
+	if t.cmd.Immediate {
+		s.immediate--
+	}
+	if t.cmd.Attr == pdu.AttrOrdered {
+		s.ordered--
+	}
+	s.srv.buffers.put(t.out)
+	t.out = nil
+	if t.reserved > 0 {
+		s.writeSpace += t.reserved
+		t.reserved = 0
+		s.grant()
+	}
+}
+
+// releaseIn gives back the data-in buffers. Nothing may use them any more.
+func (t *task) releaseIn() {
+	for _, b := range t.in {
+		t.s.srv.buffers.put(b)
+	}
+	t.in = nil
+	if t.inSpace > 0 {
+		t.s.readSpace.Release(t.inSpace)
+		t.inSpace = 0
+	}
+}
+
+// abort ends the tasks that match, so that nothing of them follows: no
+// answer, and once the returned channels are closed no effect on a device.
+func (s *session) abort(match func(*task) bool) []<-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var wait []<-chan struct{}
+	for _, t := range s.tasks {
+		t.aborted = t.aborted || match(t)
+	}
+	for _, t := range s.tasks {
+		if !t.aborted || !match(t) {
+			continue
+		}
+		switch {
+		case t.state == running:
+			if t.gone == nil {
+				t.gone = make(chan struct{})
+			}
+			wait = append(wait, t.gone)
+		case t.receiving: // the reader drops it
+		default:
+			if t.state == queued {
+				s.queue = slices.DeleteFunc(s.queue, func(o *task) bool { return o == t })
+			}
+			t.scsi.Discard()
+			s.drop(t)
+		}
+	}
+	s.schedule()
+	return wait
+}

@@ -1,0 +1,121 @@
+package iscsi
+
+import (
+	"sanstick/target/iscsi/internal/login"
+	"sanstick/target/iscsi/internal/pdu"
+)
+
+// Limits of a text request, over all its PDUs.
+const (
+	maxTextBytes = 64 << 10
+	maxTextParts = 16
+)
+
+// textExchange is a text negotiation that takes more than one PDU, either way
+// (section 11.10).
+type textExchange struct {
+	ttt   uint32 // what the next request of it must carry; 0 = none is under way
+	in    []byte
+	parts int
+	out   []byte // still to be sent
+}
+
+// textRequest answers a Text Request.
+func (s *session) textRequest(h *pdu.BHS, b *body) error {
+	var p pdu.TextRequest
+	p.Decode(h)
+	x := &s.text
+	n := h.DataLen()
+	if p.TTT == pdu.Reserved {
+		*x = textExchange{} // a new one; what was under way is forgotten
+	} else if x.ttt == 0 || p.TTT != x.ttt {
+		return s.refuse(h, b, pdu.RejectInvalidField, !p.Immediate)
+	}
+	if x.parts++; x.parts > maxTextParts && len(x.out) == 0 || len(x.in)+n > maxTextBytes || p.Final && p.Continue || p.ITT == pdu.Reserved {
+		*x = textExchange{}
+		return s.refuse(h, b, pdu.RejectProtocol, !p.Immediate)
+	}
+	data := make([]byte, n)
+	if err := b.read(data); err != nil {
+		return err
+	}
+	if good, err := b.end(); err != nil || !good {
+		return s.refused(h, good, err)
+	}
+	x.in = append(x.in, data...)
+	if p.Continue {
+		s.sendText(&p, nil, false)
+		return nil
+	}
+	if len(x.out) == 0 {
+		pairs, err := pdu.ParseText(x.in)
+		x.in = nil
+		if err != nil {
+			*x = textExchange{}
+			s.reject(h, pdu.RejectProtocol, !p.Immediate)
+			return nil
+		}
+		x.out = s.answerText(pairs)
+	}
+	part := x.out[:min(len(x.out), int(s.sendLimit.Load()))]
+	x.out = x.out[len(part):]
+	s.sendText(&p, part, p.Final && len(x.out) == 0)
+	return nil
+}
+
+// sendText sends a part of the answer. If it isn't the end, the initiator
+// comes back with the transfer tag.
+func (s *session) sendText(p *pdu.TextRequest, part []byte, final bool) {
+	x := &s.text
+	resp := pdu.TextResponse{Final: final, Continue: len(x.out) > 0, ITT: p.ITT, TTT: pdu.Reserved}
+	if final {
+		*x = textExchange{}
+	} else {
+		if x.ttt == 0 {
+			x.ttt = 1
+		}
+		resp.TTT, resp.LUN = x.ttt, p.LUN
+	}
+	it := item{data: part, stat: true, slot: !p.Immediate}
+	resp.Encode(&it.h)
+	s.w.send(it)
+}
+
+// answerText makes the whole answer to a complete request.
+func (s *session) answerText(pairs []pdu.Pair) []byte {
+	var out []byte // nil until SendTargets has come
+	var rest []pdu.Pair
+	for _, p := range pairs {
+		if p.Key == "SendTargets" && out == nil { // once: the answer may be long
+			out = s.sendTargets(p.Value)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	out = append(out, s.p.Renegotiate(rest)...)
+	s.sendLimit.Store(int32(s.p.SendLimit))
+	return out
+}
+
+// sendTargets answers SendTargets (appendix C): All in a discovery session,
+// nothing for the session's own target, or one by name. It tells of targets
+// that this initiator may use, and of no others.
+func (s *session) sendTargets(which string) []byte {
+	discovery := s.target == nil
+	name, isName := login.FoldName(which)
+	switch {
+	case which == "All" && !discovery, which == "" && discovery, which != "" && !isName:
+		return pdu.AppendPair(nil, "SendTargets", "Reject")
+	}
+	out := []byte{}
+	for _, t := range (directory{s.srv}).Allowed(s.p.InitiatorName) {
+		if discovery && which != "All" && t.Name != name || !discovery && (t.Name != s.target.Name || which != "" && t.Name != name) {
+			continue
+		}
+		out = pdu.AppendPair(out, "TargetName", t.Name)
+		for _, a := range s.srv.portals(s.conn.LocalAddr()) {
+			out = pdu.AppendPair(out, "TargetAddress", a)
+		}
+	}
+	return out
+}

@@ -1,0 +1,127 @@
+// Package target is an iSCSI target as a library: block devices in, a server
+// for initiators out. It needs nothing else of sanstick.
+//
+//	unit, err := scsi.NewUnit(device, scsi.UnitOptions{Identity: id})
+//	srv, err := target.New(target.Options{Log: log})
+//	err = srv.Add(target.Config{IQN: "iqn.2026-01.org.example:disk",
+//		LUNs: []target.LUN{{Number: 0, Unit: unit}}, Initiators: []string{"*"}})
+//	err = srv.Serve(ctx, listener)
+package target
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"sanstick/target/iscsi"
+	"sanstick/target/scsi"
+)
+
+// Options are what a server has as a whole. Zero values mean the defaults.
+type Options struct {
+	Log *slog.Logger // nil = discard
+	// Advertise returns the portals ("address:port", IPv6 in brackets) that
+	// initiators are told in discovery, given the local end of the connection
+	// they ask on. nil = that local end.
+	Advertise func(local net.Addr) []string
+	// MaxConnections is how many connections there may be at once: 256.
+	MaxConnections int
+	// LoginTimeout is how long a connection may take to log in: 15 s.
+	LoginTimeout time.Duration
+	// SessionMemory bounds the data, in bytes, that the server holds for the
+	// reads of one session, and again for its writes: 32 MiB each. It can't
+	// be less than one command moves, scsi.MaxTransfer.
+	SessionMemory int
+	// QueueDepth is how many commands a session may have in flight: 128.
+	QueueDepth int
+}
+
+// LUN is a unit and the number that it has in a target.
+type LUN struct {
+	Number uint16
+	Unit   *scsi.Unit
+}
+
+// CHAP is a name and a secret of 12 to 255 bytes.
+type CHAP struct{ User, Secret string }
+
+// Config describes a target.
+type Config struct {
+	// IQN is the target's iSCSI name. Case doesn't matter.
+	IQN string
+	// Alias is for people; it may be empty.
+	Alias string
+	LUNs  []LUN
+	// Initiators are the names of those who may log in, and who are told of
+	// the target. "*" is anyone; empty is nobody.
+	Initiators []string
+	// CHAP is what initiators must prove to know; nil = nothing. Mutual is
+	// what the target proves to initiators that ask; its secret must differ.
+	CHAP, Mutual *CHAP
+}
+
+// Session is an initiator that is logged in.
+type Session struct {
+	Target, Initiator, Address string
+	Since                      time.Time
+}
+
+// Server serves targets. All methods are safe for concurrent use.
+type Server struct{ iscsi *iscsi.Server }
+
+// New returns a server without targets.
+func New(o Options) (*Server, error) {
+	if o.SessionMemory != 0 && o.SessionMemory < scsi.MaxTransfer {
+		return nil, fmt.Errorf("cannot make a server: session memory of %d bytes is less than a command moves (%d)", o.SessionMemory, scsi.MaxTransfer)
+	}
+	if o.MaxConnections < 0 || o.LoginTimeout < 0 || o.QueueDepth < 0 {
+		return nil, fmt.Errorf("cannot make a server: a limit is negative")
+	}
+	return &Server{iscsi.NewServer(iscsi.Options{
+		Log: o.Log, Advertise: o.Advertise, MaxConnections: o.MaxConnections, LoginTimeout: o.LoginTimeout,
+		ReadBudget: o.SessionMemory, WriteBudget: o.SessionMemory, Window: o.QueueDepth,
+	})}, nil
+}
+
+// Add offers a target from now on. The units stay the caller's to close, after
+// Remove or after Serve has returned.
+func (s *Server) Add(c Config) error {
+	d := scsi.NewDevice(strings.ToLower(c.IQN))
+	for _, l := range c.LUNs {
+		if err := d.Attach(l.Number, l.Unit); err != nil {
+			return fmt.Errorf("cannot add target %q: %w", c.IQN, err)
+		}
+	}
+	return s.iscsi.Add(iscsi.Target{
+		Name: c.IQN, Alias: c.Alias, Device: d, Initiators: c.Initiators,
+		CHAP: credentials(c.CHAP), Mutual: credentials(c.Mutual),
+	})
+}
+
+func credentials(c *CHAP) *iscsi.Credentials {
+	if c == nil {
+		return nil
+	}
+	return &iscsi.Credentials{User: c.User, Secret: c.Secret}
+}
+
+// Remove takes a target away. It ends the sessions with it and returns when
+// none of their commands is running any more.
+func (s *Server) Remove(iqn string) error { return s.iscsi.Remove(iqn) }
+
+// Serve accepts connections from l until ctx is cancelled. Then it ends them,
+// waits for the commands that are running, and returns nil. It closes l. An
+// error means that l has failed. Call it once for each listener.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.iscsi.Serve(ctx, l) }
+
+// Sessions returns who is logged in to what.
+func (s *Server) Sessions() []Session {
+	var all []Session
+	for _, x := range s.iscsi.Sessions() {
+		all = append(all, Session(x))
+	}
+	return all
+}
