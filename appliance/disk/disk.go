@@ -101,7 +101,7 @@ func blockNames(sysfs string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if isDisk(e.Name()) {
+		if IsDiskName(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
@@ -114,10 +114,10 @@ func blockNames(sysfs string) ([]string, error) {
 	return names, nil
 }
 
-// isDisk tells by its name whether a block device is a whole disk of a kind
+// IsDiskName tells by its name whether a block device is a whole disk of a kind
 // that we use. The list is one of allowed names: a new kind of virtual device
 // must not pass as a disk.
-func isDisk(name string) bool {
+func IsDiskName(name string) bool {
 	for _, prefix := range []string{"sd", "vd", "xvd", "hd"} {
 		if rest, ok := strings.CutPrefix(name, prefix); ok {
 			return rest != "" && strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz") == ""

@@ -1,0 +1,111 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+
+	"sanstick/appliance/disk/lvm"
+)
+
+// apply does one step.
+func (m *Manager) apply(ctx context.Context, step Step) error {
+	switch s := step.(type) {
+	case StampDisk:
+		return m.withDevice(s.Path, func(d Device) error { return writeStamp(d, s.Stamp, s.Reset) })
+	case CreateGroup:
+		if err := m.lvm.CreateGroup(ctx, s.Pool, s.Paths, []string{Tag, creatingTag}); err != nil {
+			return err
+		}
+		return m.flush(s.Paths)
+	case RemoveUnfinished:
+		return m.lvm.RemoveUnfinished(ctx, s.Pool, creatingTag)
+	case ClearStamps:
+		for _, path := range s.Paths {
+			if err := m.withDevice(path, clearStamp); err != nil {
+				return err
+			}
+		}
+		return nil
+	case CreateThinPool:
+		return m.createThinPool(ctx, s)
+	case Finish:
+		// What was written must be there before the tag that lets it be
+		// thrown away is gone.
+		if err := m.flush(s.Paths); err != nil {
+			return err
+		}
+		if err := m.lvm.ChangeTags(ctx, s.Pool, s.Tags, []string{creatingTag}); err != nil {
+			return err
+		}
+		return m.flush(s.Paths)
+	case Activate:
+		return m.lvm.Activate(ctx, s.Pool, s.Mode)
+	case CreateVolume:
+		return m.lvm.CreateThin(ctx, s.Pool, dataVolume, s.Volume, s.Size)
+	case GrowVolume:
+		return m.lvm.ExtendThin(ctx, s.Pool, s.Volume, s.Size)
+	}
+	panic(fmt.Sprintf("pool: unknown step %T", step))
+}
+
+func (m *Manager) createThinPool(ctx context.Context, s CreateThinPool) error {
+	for _, v := range []struct {
+		name    string
+		extents int64
+	}{{dataVolume, s.Sizes.Data}, {metaVolume, s.Sizes.Meta}} {
+		var err error
+		if s.Copies > 1 {
+			err = m.lvm.CreateMirror(ctx, s.Pool, v.name, s.Copies, v.extents)
+		} else {
+			err = m.lvm.CreateLinear(ctx, s.Pool, v.name, v.extents)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return m.lvm.ConvertToThinPool(ctx, s.Pool, dataVolume, metaVolume, s.Sizes.Chunk)
+}
+
+// withDevice opens a disk for writing, alone, and does something to it.
+func (m *Manager) withDevice(path string, do func(Device) error) error {
+	d, err := m.o.Open(path, true)
+	if err != nil {
+		return fmt.Errorf("cannot open disk for writing: %w", err)
+	}
+	err = do(d)
+	if closeErr := d.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write to disk %s: %w", path, err)
+	}
+	return nil
+}
+
+// flush empties the disks' own write caches: LVM doesn't.
+func (m *Manager) flush(paths []string) error {
+	for _, path := range paths {
+		d, err := m.o.Open(path, false)
+		if err != nil {
+			return fmt.Errorf("cannot open disk: %w", err)
+		}
+		err = d.Sync()
+		d.Close()
+		if err != nil {
+			return fmt.Errorf("cannot flush disk %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// changesMetadata tells whether LVM's state must be read again after a step.
+// Activation is seen in device-mapper.
+func changesMetadata(s Step) bool {
+	_, activation := s.(Activate)
+	return !activation
+}
+
+// devicePath is where a volume's device node is.
+func devicePath(group, volume string) string {
+	return "/dev/mapper/" + lvm.DeviceName(group, volume)
+}

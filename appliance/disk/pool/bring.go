@@ -1,0 +1,230 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/status"
+)
+
+// maxRounds bounds planning anew: creating a pool takes four rounds.
+const maxRounds = 8
+
+// A bringer is one run of Bring. It holds Manager.op all the time.
+type bringer struct {
+	m       *Manager
+	all     []Spec
+	pending []Spec
+	stamped map[string]string // disks, by kernel name, that a pool was made of in this run
+
+	started, changed time.Time // of the run; of the last change of disks
+	lvmRead          bool
+	waiting          string // what was told on the log last
+}
+
+func (m *Manager) newBringer(specs []Spec) *bringer {
+	now := time.Now()
+	return &bringer{m: m, all: specs, pending: slices.Clone(specs), stamped: map[string]string{}, started: now, changed: now}
+}
+
+// run works until every pool is done or given up.
+func (b *bringer) run(ctx context.Context) error {
+	if len(b.pending) == 0 {
+		_, err := b.m.readDisks()
+		return err
+	}
+	w, err := b.m.watchDisks(ctx)
+	if err != nil {
+		// Without uevents there is still the clock.
+		b.m.o.Log.Warn("cannot listen for new disks", "error", err)
+	}
+	defer w.stop()
+	for {
+		if err := b.look(ctx); err != nil {
+			return err
+		}
+		var later []Spec
+		var reasons []string
+		for _, s := range b.pending {
+			reason, err := b.one(ctx, s)
+			if err != nil {
+				return err
+			}
+			if reason != "" {
+				later = append(later, s)
+				reasons = append(reasons, s.Name+": "+reason)
+			}
+		}
+		if b.pending = later; len(later) == 0 {
+			return b.m.readActive(ctx)
+		}
+		if told := fmt.Sprint(reasons); told != b.waiting {
+			b.waiting = told
+			b.m.o.Log.Info("waiting for disks", "pools", reasons, "until", b.deadline().Sub(b.started).Round(time.Second))
+		}
+		if err := b.wait(ctx, w); err != nil {
+			return err
+		}
+	}
+}
+
+// look brings the facts up to date.
+func (b *bringer) look(ctx context.Context) error {
+	changed, err := b.m.readDisks()
+	if err != nil {
+		return err
+	}
+	if changed && b.lvmRead {
+		b.changed = time.Now()
+	}
+	if changed || !b.lvmRead {
+		if err := b.m.readLVM(ctx); err != nil {
+			return err
+		}
+		b.lvmRead = true
+	}
+	return nil
+}
+
+// one plans a pool and does what is to be done. It returns what to wait for,
+// or nothing if the pool is done. Errors of steps are the pool's problem; an
+// error is returned if going on makes no sense.
+func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
+	var failed []status.Problem
+	for range maxRounds {
+		for _, d := range candidates(s, b.m.known()) {
+			b.m.look(ctx, d)
+		}
+		plan := Make(s, b.m.known(), b.taken(s))
+		switch {
+		case plan.Wait != "" && time.Now().Before(b.deadline()):
+			return plan.Wait, nil
+		case plan.Settle && len(plan.Steps) > 0 && time.Since(b.changed) < b.m.o.Quiet:
+			return "further disks", nil
+		}
+		b.m.setProblems(s.Name, plan.Problems)
+		for _, step := range plan.Steps {
+			if err := b.step(ctx, s.Name, step); err != nil {
+				if ctx.Err() != nil {
+					return "", ctx.Err()
+				}
+				b.m.o.Log.Error("pool", "pool", s.Name, "step", step.String(), "error", err)
+				failed = append(failed, stepProblem(s.Name, step, err))
+				if !independent(step) {
+					break
+				}
+			}
+		}
+		if len(failed) == 0 && !slices.ContainsFunc(plan.Steps, changesMetadata) {
+			return "", nil
+		}
+		if err := b.m.readLVM(ctx); err != nil {
+			return "", err
+		}
+		if len(failed) > 0 {
+			b.m.setProblems(s.Name, append(failed, plan.Problems...))
+			return "", nil
+		}
+	}
+	b.m.setProblems(s.Name, []status.Problem{{Health: status.Failed, What: fmt.Sprintf("pool %s doesn't get ready: planning finds no end", s.Name), Do: "report this"}})
+	return "", nil
+}
+
+// step does one step and remembers what it makes obsolete.
+func (b *bringer) step(ctx context.Context, pool string, step Step) error {
+	start := time.Now()
+	switch s := step.(type) {
+	case StampDisk:
+		b.m.forget(s.Path)
+		b.stamped[strings.TrimPrefix(s.Path, "/dev/")] = pool
+	case CreateGroup:
+		b.m.forget(s.Paths...)
+	}
+	if err := b.m.apply(ctx, step); err != nil {
+		return err
+	}
+	b.m.o.Log.Info(step.String(), "pool", pool, "risk", step.Risk(), "took", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+// stepProblem says what a step's failure means. A volume that couldn't be
+// created or grown leaves the others usable.
+func stepProblem(pool string, step Step, err error) status.Problem {
+	p := status.Problem{Health: status.Failed, What: fmt.Sprintf("pool %s: %v", pool, err), Do: "see the log; restart to try again"}
+	if _, activation := step.(Activate); activation || independent(step) {
+		p.Health = status.Degraded
+	}
+	return p
+}
+
+// independent tells whether later steps make sense after this one has failed.
+func independent(step Step) bool {
+	switch step.(type) {
+	case CreateVolume, GrowVolume:
+		return true
+	}
+	return false
+}
+
+// taken are the disks, by kernel name, that other pools are made of in this
+// run or that the configuration names for them.
+func (b *bringer) taken(s Spec) map[string]string {
+	taken := map[string]string{}
+	for _, other := range b.all {
+		for _, name := range other.Disks {
+			for _, d := range disk.Find(b.m.known().Disks, name) {
+				if other.Name != s.Name {
+					taken[d.Name] = other.Name
+				}
+			}
+		}
+	}
+	for d, pool := range b.stamped {
+		if pool != s.Name {
+			taken[d] = pool
+		}
+	}
+	return taken
+}
+
+// deadline is when missing disks are given up.
+func (b *bringer) deadline() time.Time {
+	p := b.m.o.Patience
+	d := b.started.Add(p)
+	if later := b.changed.Add(p / 2); later.After(d) {
+		d = later
+	}
+	if last := b.started.Add(3 * p); d.After(last) {
+		d = last
+	}
+	return d
+}
+
+// wait returns when a disk has come or gone, or time has run out for
+// something.
+func (b *bringer) wait(ctx context.Context, w *diskWatch) error {
+	limit := time.Until(b.deadline())
+	if quiet := time.Until(b.changed.Add(b.m.o.Quiet)); quiet > 0 {
+		limit = min(limit, quiet)
+	}
+	// Uevents may be lost, so look now and then in any case.
+	timer := time.NewTimer(max(min(limit, time.Second), time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.events:
+	case <-timer.C:
+	}
+	return nil
+}
+
+func (m *Manager) setProblems(pool string, p []status.Problem) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.problems = with(m.problems, pool, p)
+}

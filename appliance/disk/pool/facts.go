@@ -1,0 +1,99 @@
+package pool
+
+import (
+	"slices"
+	"strings"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/probe"
+)
+
+// Facts are what there is.
+type Facts struct {
+	Disks []disk.Disk
+	Boot  []string // kernel names of disks that we run from: never touched
+	LVM   lvm.State
+	Found map[string]probe.Finding // by kernel name: what is on disks that were looked at
+	// Stamped are disks with a stamp that, apart from their first MiB, are
+	// blank; by kernel name.
+	Stamped map[string]Stamp
+}
+
+// diskAt finds the disk of a device path.
+func (f Facts) diskAt(path string) (disk.Disk, bool) {
+	for _, d := range f.Disks {
+		if d.Path == path {
+			return d, true
+		}
+	}
+	return disk.Disk{}, false
+}
+
+// groupOf finds the group that a disk, or a partition of it, belongs to.
+func (f Facts) groupOf(d disk.Disk) (lvm.Group, bool) {
+	for _, g := range f.LVM.Groups {
+		for _, pv := range g.Physical {
+			if pv.Path == d.Path || isPartitionOf(pv.Path, d.Path) {
+				return g, true
+			}
+		}
+	}
+	return lvm.Group{}, false
+}
+
+// isPartitionOf tells whether /dev/sda3 is on /dev/sda, or /dev/nvme0n1p3 on
+// /dev/nvme0n1.
+func isPartitionOf(part, whole string) bool {
+	rest, ok := strings.CutPrefix(part, whole)
+	if !ok || rest == "" {
+		return false
+	}
+	if last := whole[len(whole)-1]; last >= '0' && last <= '9' {
+		rest, ok = strings.CutPrefix(rest, "p")
+	}
+	return ok && rest != "" && strings.Trim(rest, "0123456789") == ""
+}
+
+// member is a physical volume of a pool and the disk it is on.
+type member struct {
+	pv   lvm.PhysicalVolume
+	disk disk.Disk
+	id   string // of the disk; also known when it is missing
+	here bool
+}
+
+// membersOf lists a group's disks, the missing ones by what their tags tell.
+func (f Facts) membersOf(g lvm.Group) []member {
+	recorded := members(g)
+	var all []member
+	for _, pv := range g.Physical {
+		m := member{pv: pv, id: recorded[pv.UUID]}
+		if d, ok := f.diskAt(pv.Path); ok && !pv.Missing {
+			m.disk, m.id, m.here = d, d.ID(), true
+		}
+		if m.id == "" {
+			m.id = "with LVM UUID " + pv.UUID
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// candidates are the disks whose content must be known before the pool can be
+// planned: those it may be made of. None once the pool exists.
+func candidates(spec Spec, f Facts) []disk.Disk {
+	for _, g := range f.LVM.Groups {
+		if g.Name == spec.Name {
+			return nil
+		}
+	}
+	var all []disk.Disk
+	for _, d := range f.Disks {
+		wanted := spec.anyDisk() || slices.ContainsFunc(spec.Disks, d.Is)
+		if _, used := f.groupOf(d); wanted && !used && !d.ReadOnly && !slices.Contains(f.Boot, d.Name) {
+			all = append(all, d)
+		}
+	}
+	return all
+}

@@ -1,0 +1,300 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/probe"
+	"sanstick/appliance/status"
+	"sanstick/appliance/sys"
+)
+
+// Options are what a Manager needs. Only Runner must be set.
+type Options struct {
+	Runner  sys.Runner
+	Uevents func() (sys.UeventSource, error) // nil: sys.ListenUevents
+	Log     *slog.Logger                     // nil: discard
+	Sysfs   string                           // empty: /sys
+	Open    Opener                           // nil: real disks
+
+	// BootDisks are kernel names of disks that must never be taken.
+	BootDisks []string
+	// Patience is how long Bring waits for missing disks; 0 is 10 s. As long
+	// as disks keep turning up it waits longer, three times that at most.
+	Patience time.Duration
+	// Quiet is how long no disk must have turned up before a pool of any
+	// blank disks is created; 0 is 2 s.
+	Quiet time.Duration
+	// Changed is called, if not nil, by the task of Watch after volumes have
+	// become usable or have changed. It must not call back into the Manager
+	// before it returns.
+	Changed func()
+}
+
+// A Manager brings pools up and tells how they are. It is safe for concurrent
+// use.
+type Manager struct {
+	o   Options
+	lvm *lvm.Client
+
+	op chan struct{} // held by whoever changes or reads LVM's state; lock order: before mu
+
+	mu       sync.Mutex
+	specs    []Spec
+	facts    Facts                       // as read last; replaced as a whole
+	problems map[string][]status.Problem // by pool
+	active   map[string]bool             // device-mapper devices, as read last
+}
+
+// New makes a Manager. It does nothing yet.
+func New(o Options) *Manager {
+	if o.Uevents == nil {
+		o.Uevents = sys.ListenUevents
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Sysfs == "" {
+		o.Sysfs = "/sys"
+	}
+	if o.Open == nil {
+		o.Open = openDevice
+	}
+	if o.Patience == 0 {
+		o.Patience = 10 * time.Second
+	}
+	if o.Quiet == 0 {
+		o.Quiet = 2 * time.Second
+	}
+	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log}, op: make(chan struct{}, 1)}
+	m.problems = map[string][]status.Problem{}
+	return m
+}
+
+// lock takes the right to change things; unlock gives it back.
+func (m *Manager) lock(ctx context.Context) error {
+	select {
+	case m.op <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *Manager) unlock() { <-m.op }
+
+// Bring makes the pools and volumes usable that specs ask for: it waits for
+// their disks, creates pools on blank disks, activates, creates missing
+// volumes and grows those that shall be larger. What can't be done for one
+// pool doesn't stop another; the error names each pool that can't be used,
+// and Status tells why. It may be called again with other specs.
+func (m *Manager) Bring(ctx context.Context, specs []Spec) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.unlock()
+	m.mu.Lock()
+	m.specs = slices.Clone(specs)
+	m.mu.Unlock()
+	b := m.newBringer(specs)
+	if err := b.run(ctx); err != nil {
+		return err
+	}
+	return m.failures(specs)
+}
+
+// failures sums up which pools can't be used.
+func (m *Manager) failures(specs []Spec) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var errs []error
+	for _, s := range specs {
+		for _, p := range m.problems[s.Name] {
+			if p.Health == status.Failed {
+				errs = append(errs, errors.New(p.What))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Volume tells where an active volume is: its device, LVM's UUID of it, and
+// its size in bytes.
+func (m *Manager) Volume(pool, name string) (path, uuid string, size int64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range m.facts.LVM.Groups {
+		if g.Name != pool || !ours(g) || g.Tagged(creatingTag) {
+			continue
+		}
+		v, ok := g.Volume(name)
+		if !ok || v.Type != "thin" {
+			return "", "", 0, fmt.Errorf("volume %s isn't in pool %s", name, pool)
+		}
+		if !m.active[lvm.DeviceName(pool, name)] {
+			return "", "", 0, fmt.Errorf("volume %s of pool %s isn't active", name, pool)
+		}
+		return devicePath(pool, name), v.UUID, v.Size, nil
+	}
+	return "", "", 0, fmt.Errorf("pool %s isn't here", pool)
+}
+
+// releaseLimit bounds Release: a dead disk must not keep a PC from powering
+// off.
+const releaseLimit = 30 * time.Second
+
+// Release closes all volumes of all our pools, for power off. Nobody may use
+// them any more. It needs no Bring before.
+func (m *Manager) Release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseLimit)
+	defer cancel()
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.unlock()
+	err := m.lvm.DeactivateTagged(ctx, Tag)
+	return errors.Join(err, m.readActive(ctx))
+}
+
+// readDisks lists the disks anew. changed tells whether they differ from
+// those known so far; what was found on them holds for the ones that stayed.
+func (m *Manager) readDisks() (changed bool, err error) {
+	disks, err := disk.Scan(m.o.Sysfs)
+	if err != nil {
+		return false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.facts
+	if f.Disks != nil && slices.Equal(f.Disks, disks) {
+		return false, nil
+	}
+	found, stamped := map[string]probe.Finding{}, map[string]Stamp{}
+	for _, d := range disks {
+		if !slices.Contains(f.Disks, d) {
+			continue
+		}
+		if x, ok := f.Found[d.Name]; ok {
+			found[d.Name] = x
+		}
+		if x, ok := f.Stamped[d.Name]; ok {
+			stamped[d.Name] = x
+		}
+	}
+	f.Disks, f.Found, f.Stamped, f.Boot = disks, found, stamped, m.o.BootDisks
+	if f.Disks == nil {
+		f.Disks = []disk.Disk{}
+	}
+	m.facts = f
+	return true, nil
+}
+
+// readLVM reads LVM's state anew.
+func (m *Manager) readLVM(ctx context.Context) error {
+	s, err := m.lvm.State(ctx)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.facts.LVM = s
+	return nil
+}
+
+// readActive reads which device-mapper devices there are.
+func (m *Manager) readActive(ctx context.Context) error {
+	devices, err := m.lvm.Devices(ctx)
+	if err != nil {
+		return err
+	}
+	active := map[string]bool{}
+	for _, d := range devices {
+		active[d.Name] = true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.active = active
+	return nil
+}
+
+// look finds out what is on a disk, unless that is known.
+func (m *Manager) look(ctx context.Context, d disk.Disk) {
+	m.mu.Lock()
+	_, found := m.facts.Found[d.Name]
+	_, stamped := m.facts.Stamped[d.Name]
+	m.mu.Unlock()
+	if found || stamped || ctx.Err() != nil {
+		return
+	}
+	stamp, finding := m.examine(d)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// Maps are copied, because Status may be reading the old ones.
+	if stamp != nil {
+		m.facts.Stamped = with(m.facts.Stamped, d.Name, *stamp)
+	} else {
+		m.facts.Found = with(m.facts.Found, d.Name, finding)
+	}
+}
+
+// examine reads a disk: either it has our stamp and nothing else that matters,
+// or it is what probing says.
+func (m *Manager) examine(d disk.Disk) (*Stamp, probe.Finding) {
+	f, err := m.o.Open(d.Path, false)
+	if err != nil {
+		m.o.Log.Warn("cannot look at disk", "disk", d.ID(), "error", err)
+		return nil, probe.Finding{What: probe.Unreadable}
+	}
+	defer f.Close()
+	if s, err := readStamp(f); err == nil && s.Disk == d.ID() {
+		if rest, err := probe.Beyond(f, d.Size); err == nil && rest.Blank {
+			return &s, probe.Finding{}
+		}
+	}
+	finding, err := probe.Probe(f, d.Size)
+	if err != nil {
+		m.o.Log.Warn("cannot read disk", "disk", d.ID(), "error", err)
+	}
+	return nil, finding
+}
+
+// forget drops what was found on disks that are written to.
+func (m *Manager) forget(paths ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.facts.Disks {
+		if slices.Contains(paths, d.Path) {
+			m.facts.Found = without(m.facts.Found, d.Name)
+			m.facts.Stamped = without(m.facts.Stamped, d.Name)
+		}
+	}
+}
+
+func (m *Manager) known() Facts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.facts
+}
+
+func with[V any](old map[string]V, key string, value V) map[string]V {
+	n := without(old, key)
+	n[key] = value
+	return n
+}
+
+func without[V any](old map[string]V, key string) map[string]V {
+	n := make(map[string]V, len(old)+1)
+	for k, v := range old {
+		if k != key {
+			n[k] = v
+		}
+	}
+	return n
+}

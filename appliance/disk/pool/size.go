@@ -1,0 +1,63 @@
+package pool
+
+import (
+	"errors"
+
+	"sanstick/appliance/disk/lvm"
+)
+
+const (
+	kib = int64(1) << 10
+	mib = int64(1) << 20
+	gib = int64(1) << 30
+	tib = int64(1) << 40
+)
+
+// Sizes are how a group's space is shared out.
+type Sizes struct {
+	Data, Meta int64 // extents, on each leg of a mirror
+	Chunk      int64 // bytes
+}
+
+// errTooSmall says that there isn't room for a pool.
+var errTooSmall = errors.New("its disks are too small for a pool")
+
+// sizes shares out a group without any volumes. Five per cent stay free, and
+// at least what a repair of the thin pool's metadata needs as room.
+//
+// Metadata: 64 bytes per chunk hold a full pool and as much again for what
+// clones make different, within what the kernel takes (16 GiB). Chunks grow
+// with the pool to keep it there; small ones waste less when clones differ.
+func sizes(g lvm.Group, layout string) (Sizes, error) {
+	const minMeta, maxMeta = 8 * mib, 15 * gib
+	if g.ExtentSize <= 0 || len(g.Physical) == 0 {
+		return Sizes{}, errTooSmall
+	}
+	var room, overhead int64
+	for i, pv := range g.Physical {
+		switch {
+		case layout == Single:
+			room += pv.Extents
+		case i == 0 || pv.Extents < room:
+			room = pv.Extents
+		}
+	}
+	if layout == Mirror {
+		overhead = 2 // each raid1 volume has a metadata extent per leg
+	}
+	s := Sizes{Chunk: 64 * kib}
+	switch bytes := room * g.ExtentSize; {
+	case bytes > 16*tib:
+		s.Chunk = 256 * kib
+	case bytes > 4*tib:
+		s.Chunk = 128 * kib
+	}
+	meta := min(max(room*g.ExtentSize/s.Chunk*64, minMeta), maxMeta)
+	s.Meta = (meta + g.ExtentSize - 1) / g.ExtentSize
+	reserve := max((room+19)/20, s.Meta)
+	s.Data = room - overhead - s.Meta - reserve
+	if s.Data < s.Meta {
+		return Sizes{}, errTooSmall
+	}
+	return s, nil
+}

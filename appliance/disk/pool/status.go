@@ -1,0 +1,292 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/probe"
+	"sanstick/appliance/status"
+)
+
+// Status tells how the pools and disks are. It asks sysfs and the kernel's
+// device-mapper, and never LVM, so it is cheap and does not wait for a Bring
+// that is going on.
+func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
+	m.mu.Lock()
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems}
+	m.mu.Unlock()
+
+	var problems []status.Problem
+	devices, err := m.lvm.Devices(ctx)
+	if err != nil {
+		problems = append(problems, status.Problem{Health: status.Failed, What: err.Error(), Do: "see the log"})
+	}
+	disks, err := disk.Scan(m.o.Sysfs)
+	if err != nil {
+		problems = append(problems, status.Problem{Health: status.Failed, What: err.Error(), Do: "see the log"})
+	}
+	v.now = disks
+	v.devices = map[string]lvm.Device{}
+	for _, d := range devices {
+		v.devices[d.Name] = d
+	}
+	var pools []status.Pool
+	for _, s := range v.specs {
+		p, more := v.pool(s)
+		pools, problems = append(pools, p), append(problems, more...)
+	}
+	slices.SortStableFunc(problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })
+	return pools, v.disks(), problems
+}
+
+func rank(h status.Health) int {
+	return slices.Index([]status.Health{status.OK, status.Degraded, status.Failed}, h)
+}
+
+// view is everything that Status is made of.
+type view struct {
+	specs    []Spec
+	facts    Facts       // as of when LVM's state was read
+	now      []disk.Disk // the disks that are here now
+	problems map[string][]status.Problem
+	devices  map[string]lvm.Device // by device-mapper's name
+}
+
+// group finds the pool's group, if it is ours.
+func (v view) group(name string) (lvm.Group, bool) {
+	for _, g := range v.facts.LVM.Groups {
+		if g.Name == name && ours(g) {
+			return g, true
+		}
+	}
+	return lvm.Group{}, false
+}
+
+func (v view) pool(s Spec) (status.Pool, []status.Problem) {
+	p := status.Pool{Name: s.Name, Layout: s.Layout, Health: status.OK, Disks: []string{}, Volumes: []status.Volume{}, Sync: 100}
+	problems := slices.Clone(v.problems[s.Name])
+	note := func(h status.Health, detail, do string) {
+		problems = append(problems, status.Problem{Health: h, What: "pool " + s.Name + ": " + detail, Do: do})
+		if p.Health != p.Health.Worse(h) || p.Detail == "" {
+			p.Detail = detail
+		}
+		p.Health = p.Health.Worse(h)
+	}
+	for _, x := range problems {
+		if p.Health != p.Health.Worse(x.Health) || p.Detail == "" {
+			p.Detail = x.What
+		}
+		p.Health = p.Health.Worse(x.Health)
+	}
+	g, ok := v.group(s.Name)
+	if !ok || g.Tagged(creatingTag) {
+		if len(problems) == 0 {
+			note(status.Failed, "isn't up yet", "wait for its disks")
+		}
+		p.Health, p.Sync = status.Failed, 0
+		return p, problems
+	}
+	v.members(&p, g)
+	v.volumes(&p, s, g)
+	v.thinPool(&p, g, note)
+	v.redundancy(&p, g, note)
+	return p, problems
+}
+
+// members sorts the pool's disks into those that are here and those that are
+// missing. LVM may not have noticed yet that one has gone.
+func (v view) members(p *status.Pool, g lvm.Group) {
+	for _, m := range v.facts.membersOf(g) {
+		if m.here && slices.Contains(v.now, m.disk) {
+			p.Disks = append(p.Disks, m.id)
+			continue
+		}
+		p.Missing = append(p.Missing, m.id)
+	}
+}
+
+func (v view) volumes(p *status.Pool, s Spec, g lvm.Group) {
+	for _, lv := range g.Logical {
+		if lv.Type != "thin" || lv.Hidden {
+			continue
+		}
+		d, active := v.devices[lvm.DeviceName(g.Name, lv.Name)]
+		vol := status.Volume{Name: lv.Name, UUID: lv.UUID, Size: lv.Size, Active: active}
+		if d.Thin != nil {
+			vol.Used = d.Thin.Mapped
+		}
+		vol.Unreferenced = !slices.ContainsFunc(s.Volumes, func(w VolumeSpec) bool { return w.Name == lv.Name })
+		p.Promised += lv.Size
+		p.Volumes = append(p.Volumes, vol)
+	}
+}
+
+// The fill levels at which a person should be told, in per cent.
+const (
+	fillNotice  = 80
+	fillWarning = 95
+)
+
+func (v view) thinPool(p *status.Pool, g lvm.Group, note func(status.Health, string, string)) {
+	if data, ok := g.Volume(dataVolume); ok {
+		p.Size = data.Size
+	}
+	d, ok := v.devices[lvm.DeviceName(g.Name, dataVolume)+"-tpool"]
+	if !ok || d.ThinPool == nil {
+		note(status.Failed, "isn't active", "see the log")
+		return
+	}
+	t := d.ThinPool
+	p.Size = d.Size
+	switch {
+	case t.Failed:
+		note(status.Failed, "the thin pool has failed", "restart; if that doesn't help, repair its metadata with LVM's tools")
+		return
+	case t.ReadOnly:
+		note(status.Failed, "the thin pool is read-only, because its metadata can't be written", "restart; if that doesn't help, repair its metadata with LVM's tools")
+	case t.OutOfSpace:
+		note(status.Failed, "is full: writes wait, and fail soon", "delete data in the volumes' filesystems and trim them")
+	case t.NeedsCheck:
+		note(status.Degraded, "the thin pool's metadata needs a check", "restart")
+	}
+	for _, x := range []struct {
+		what        string
+		used, total int64
+	}{{"space", t.UsedChunks, t.TotalChunks}, {"room for metadata", t.UsedMetadata, t.TotalMetadata}} {
+		if x.total <= 0 {
+			continue
+		}
+		switch percent := x.used * 100 / x.total; {
+		case percent >= fillWarning:
+			note(status.Degraded, fmt.Sprintf("%d %% of its %s is used; when it is full, writes fail", percent, x.what), "delete data in the volumes' filesystems and trim them")
+		case percent >= fillNotice:
+			note(status.OK, fmt.Sprintf("%d %% of its %s is used", percent, x.what), "delete data in the volumes' filesystems and trim them")
+		}
+	}
+	if t.TotalChunks > 0 {
+		p.Used = d.Size / t.TotalChunks * t.UsedChunks
+	}
+}
+
+// redundancy reads the mirrors' legs, which tell the truth where LVM's own
+// words don't.
+func (v view) redundancy(p *status.Pool, g lvm.Group, note func(status.Health, string, string)) {
+	var dead, syncing bool
+	failed := map[string]bool{} // disks with a dead leg
+	for _, lv := range g.Logical {
+		if lv.Type != "raid1" {
+			continue
+		}
+		p.Layout = Mirror
+		d := v.devices[lvm.DeviceName(g.Name, lv.Name)]
+		if d.Raid == nil {
+			continue // said by thinPool already
+		}
+		p.Sync = min(p.Sync, inSync(*d.Raid))
+		for leg := range d.Raid.Legs {
+			switch d.Raid.Legs[leg] {
+			case 'D':
+				dead = true
+				if leg < len(lv.Devices) {
+					failed[v.legDisk(g, lv.Devices[leg])] = true
+				}
+			case 'a':
+				syncing = true
+			}
+		}
+	}
+	for _, id := range p.Missing {
+		delete(failed, id)
+	}
+	delete(failed, "")
+	var broken []string
+	for id := range failed {
+		broken = append(broken, id)
+	}
+	slices.Sort(broken)
+	switch {
+	case len(p.Missing) > 0 && p.Layout == Mirror:
+		note(status.Degraded, fmt.Sprintf("disk %s is missing; the mirror works with what is left", strings.Join(p.Missing, ", ")), "connect the disk again and restart, or replace it")
+	case len(p.Missing) > 0:
+		note(status.Failed, fmt.Sprintf("disk %s is missing, and there is no mirror", strings.Join(p.Missing, ", ")), "connect the disk again and restart")
+	case dead && len(broken) > 0:
+		note(status.Degraded, fmt.Sprintf("disk %s has failed; the mirror works with what is left", strings.Join(broken, ", ")), "check its cable and restart, or replace it")
+	case dead:
+		note(status.Degraded, "a copy of the mirror has failed", "restart; replace the disk that reports errors")
+	case syncing:
+		note(status.Degraded, fmt.Sprintf("the mirror is being synchronised, %.1f %% done", p.Sync), "wait; volumes can be used meanwhile")
+	}
+}
+
+// legDisk names the disk that a mirror's leg lies on.
+func (v view) legDisk(g lvm.Group, image string) string {
+	lv, ok := g.Volume(image)
+	if !ok || len(lv.Devices) == 0 {
+		return ""
+	}
+	for _, m := range v.facts.membersOf(g) {
+		if m.here && m.pv.Path == lv.Devices[0] {
+			return m.id
+		}
+	}
+	return ""
+}
+
+// inSync is how much of a mirror has its copies, in per cent. A dead leg has
+// no copy of anything.
+func inSync(r lvm.Raid) float64 {
+	legs := len(r.Legs)
+	if dead := strings.Count(r.Legs, "D"); dead > 0 && legs > 1 {
+		return 100 * float64(max(legs-dead-1, 0)) / float64(legs-1)
+	}
+	if r.Total <= 0 || r.Redundant() {
+		return 100
+	}
+	return 100 * float64(r.Synced) / float64(r.Total)
+}
+
+// disks tells what each disk is used for.
+func (v view) disks() []status.Disk {
+	all := []status.Disk{}
+	for _, d := range v.now {
+		s := status.Disk{Name: d.Name, Serial: d.Serial, WWN: d.WWN, Model: d.Model, Size: d.Size, Rotational: d.Rotational, Transport: d.Transport}
+		s.Use = v.use(d)
+		all = append(all, s)
+	}
+	return all
+}
+
+func (v view) use(d disk.Disk) string {
+	if slices.Contains(v.facts.Boot, d.Name) {
+		return "boot stick"
+	}
+	if !slices.Contains(v.facts.Disks, d) {
+		return "not looked at yet" // and maybe under the name of another one
+	}
+	if g, ok := v.facts.groupOf(d); ok {
+		switch {
+		case ours(g) && g.Tagged(creatingTag):
+			return "half-made pool " + g.Name
+		case ours(g):
+			return "pool " + g.Name
+		}
+		return "LVM volume group " + g.Name
+	}
+	if _, ok := v.facts.Stamped[d.Name]; ok {
+		return "half-made pool"
+	}
+	f, ok := v.facts.Found[d.Name]
+	switch {
+	case !ok:
+		return "not looked at yet"
+	case f.Blank:
+		return "blank"
+	case f.What == probe.Unreadable:
+		return "can't be read"
+	}
+	return f.What
+}
