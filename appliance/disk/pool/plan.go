@@ -40,6 +40,28 @@ func refuse(what, do string) Plan {
 // Make plans one pool. taken are disks that other pools of the configuration
 // own or are about to take, by kernel name, with that pool's name.
 func Make(spec Spec, f Facts, taken map[string]string) Plan {
+	p := makePlan(spec, f, taken)
+	if spec.ActivateOnly {
+		p.activateOnly(spec.Name)
+	}
+	return p
+}
+
+// activateOnly takes everything out of the plan that would write to a disk.
+func (p *Plan) activateOnly(pool string) {
+	all := len(p.Steps)
+	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
+		_, activation := s.(Activate)
+		return !activation
+	})
+	p.Again = false
+	if len(p.Steps) < all {
+		p.problem(status.Degraded, fmt.Sprintf("pool %s: nothing is created or grown as long as the configuration has errors", pool),
+			"correct the configuration")
+	}
+}
+
+func makePlan(spec Spec, f Facts, taken map[string]string) Plan {
 	if err := checkSpec(spec); err != nil {
 		return refuse(fmt.Sprintf("pool %s: %v", spec.Name, err), "correct the [[pool]] in the configuration")
 	}

@@ -39,6 +39,9 @@ type Spec struct {
 	Layout  string   // Single or Mirror
 	Disks   []string // serial numbers or WWNs, or AnyDisk alone
 	Volumes []VolumeSpec
+	// ActivateOnly forbids everything that writes to disks: an existing pool
+	// is activated, nothing is created or grown.
+	ActivateOnly bool
 }
 
 func (s Spec) anyDisk() bool { return len(s.Disks) == 1 && s.Disks[0] == AnyDisk }

@@ -1,0 +1,233 @@
+// Package box is the appliance's composition root: it turns one configuration
+// into a set of running tasks, and is the one place that names everything:
+// stick, network, pools, target, API and console.
+//
+// It holds no rule of its own about disks or SCSI; it translates the
+// configuration into what those rooms ask for, and their state into a
+// status.Snapshot.
+package box
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sanstick/appliance/api"
+	"sanstick/appliance/console"
+	"sanstick/appliance/disk/pool"
+	"sanstick/appliance/network"
+	"sanstick/appliance/sys"
+	"sanstick/appliance/task"
+)
+
+// Options says where things are. The zero value of each field is the
+// appliance's own; tests move them.
+type Options struct {
+	Log           *slog.Logger
+	Console       io.Writer // where people look; os.Stderr
+	Version       string    // read from /etc/sanstick/version
+	StickDir      string    // /stick
+	SysDir        string    // /sys
+	ProcDir       string    // /proc
+	Socket        string    // /run/sanstick/api.sock
+	Listen        string    // where iSCSI is served; ":3260"
+	Runner        sys.Runner
+	Mounter       sys.Mounter
+	ListenUevents func() (sys.UeventSource, error)
+}
+
+func (o *Options) defaults() {
+	or := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	or(&o.StickDir, "/stick")
+	or(&o.SysDir, "/sys")
+	or(&o.ProcDir, "/proc")
+	or(&o.Socket, api.DefaultSocket)
+	or(&o.Listen, ":3260")
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Console == nil {
+		o.Console = os.Stderr
+	}
+	if o.Version == "" {
+		b, err := os.ReadFile("/etc/sanstick/version")
+		if err != nil {
+			b = []byte("unknown")
+		}
+		o.Version = strings.TrimSpace(string(b))
+	}
+	if o.Runner == nil {
+		o.Runner = sys.Exec{}
+	}
+	if o.Mounter == nil {
+		o.Mounter = sys.KernelMounter{}
+	}
+	if o.ListenUevents == nil {
+		o.ListenUevents = sys.ListenUevents
+	}
+}
+
+// Run is the appliance: it reads the configuration and serves it until ctx is
+// cancelled, then stops serving, flushes and returns nil. Volumes stay active,
+// so that the next Run finds them; Release lets go of them. What a person can
+// mend (a bad file, a missing disk) is no error but a problem in the status.
+func Run(ctx context.Context, o Options) error {
+	o.defaults()
+	b := &box{o: &o, log: o.Log, started: time.Now()}
+	b.openStick(ctx)
+	b.portal = b.advertised()
+	if ctx.Err() != nil {
+		return nil
+	}
+	c := b.settings.config
+	if c.Hostname != "" {
+		if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
+			b.log.Warn("Cannot set the host name", "name", c.Hostname, "error", err)
+		}
+	}
+
+	b.network = network.New(network.Options{Log: b.log, Interfaces: c.Interfaces, Hostname: c.Hostname})
+	var err error
+	if b.storage, err = newStorage(b); err != nil {
+		return err
+	}
+	b.pools = pool.New(pool.Options{
+		Runner: o.Runner, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
+	})
+	tasks := []task.Task{
+		api.New(api.Options{Log: b.log, Socket: o.Socket, Status: b.snapshot}),
+		b.network,
+		b.storage,
+		task.Func("console", b.show),
+	}
+	if b.stick == nil {
+		tasks = append(tasks, task.Func("stick", b.lateStick))
+	}
+	return task.Run(ctx, tasks...)
+}
+
+// Release deactivates every volume of this appliance's pools, so that the
+// machine can be switched off. Nothing may be serving them any more.
+func Release(ctx context.Context, o Options) error {
+	o.defaults()
+	m := pool.New(pool.Options{Runner: o.Runner, Uevents: o.ListenUevents, Log: o.Log, Sysfs: o.SysDir})
+	return m.Release(ctx)
+}
+
+// box is the appliance while it runs. Its fields are set before the tasks
+// start and don't change afterwards.
+type box struct {
+	o        *Options
+	log      *slog.Logger
+	started  time.Time
+	stick    *stick // nil if there is none
+	settings settings
+	portal   string // see advertised
+	network  *network.Manager
+	pools    *pool.Manager
+	storage  *storage
+}
+
+// openStick mounts the stick and reads the configuration from it.
+func (b *box) openStick(ctx context.Context) {
+	stick, err := mountStick(ctx, b.o)
+	if err != nil {
+		b.settings = decide(filepath.Join(b.o.StickDir, configName), nil, err, nil, errNoStick)
+		b.log.Error("Cannot use the stick", "error", err)
+		return
+	}
+	b.stick = stick
+	b.settings = readSettings(b.o.StickDir)
+	for _, e := range b.settings.status.Errors {
+		b.log.Error("Configuration", "error", e)
+	}
+	if b.settings.remember == nil {
+		return
+	}
+	err = stick.write(func() error { return rememberGood(b.o.StickDir, b.settings.remember) })
+	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
+		b.log.Info("The stick is write-protected; the last good configuration is not kept")
+	} else if err != nil {
+		b.log.Warn("Cannot keep the last good configuration", "error", err)
+	}
+}
+
+// lateStick waits for a stick that wasn't there at the start. When it comes,
+// it fails with errLateStick: the daemon ends, and is started again with it.
+func (b *box) lateStick(ctx context.Context) error {
+	switch _, err := awaitStick(ctx, b.o); {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		b.log.Error("Cannot wait for the stick", "error", err)
+		<-ctx.Done()
+		return nil
+	}
+	return errLateStick
+}
+
+// errLateStick ends a box that started without its stick.
+var errLateStick = errors.New("the stick has come: starting again with its configuration")
+
+// bootDisks names the disks that never may become part of a pool.
+func (b *box) bootDisks() []string {
+	if b.stick == nil {
+		return nil
+	}
+	return []string{b.stick.part.Disk}
+}
+
+// advertised returns the portal that the hypervisor told us to name in
+// discovery, because ours can't be reached from outside (NAT), or "". It comes
+// as the SMBIOS OEM string sanstick.portal=HOST:PORT.
+func (b *box) advertised() string {
+	all, err := sys.OEMStrings(b.o.SysDir)
+	if err != nil {
+		if !errors.Is(err, os.ErrNotExist) {
+			b.log.Warn("Cannot read the SMBIOS strings", "error", err)
+		}
+		return ""
+	}
+	for _, s := range all {
+		if portal, ok := strings.CutPrefix(s, "sanstick.portal="); ok {
+			return portal
+		}
+	}
+	return ""
+}
+
+// show tells a person at the machine what it does, again whenever that
+// changes.
+func (b *box) show(ctx context.Context) error {
+	const every = 2 * time.Second
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	shown := ""
+	for {
+		if s, err := b.snapshot(ctx); err == nil {
+			if text := console.Banner(s); text != shown {
+				if _, err := fmt.Fprint(b.o.Console, text); err != nil {
+					return fmt.Errorf("cannot write to the console: %w", err)
+				}
+				shown = text
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package box
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"sanstick/appliance/config"
+	"sanstick/appliance/status"
+)
+
+// Files on the stick's SANSTICK partition.
+const (
+	configName   = "appliance.toml"
+	lastGoodName = "sanstick/last-good.toml" // the newest appliance.toml that was free of errors
+)
+
+// Values of status.Config.InForce.
+const (
+	inForceFile     = "file"
+	inForceLastGood = "last-good"
+	inForceNone     = "none"
+)
+
+// settings is the configuration that the appliance runs with, and how it came
+// to it.
+type settings struct {
+	config *config.Config // never nil: empty if nothing usable was found
+	status status.Config
+	// trusted says that config is what the user's file says now. If it isn't,
+	// disks are activated but nothing is made or grown on them.
+	trusted bool
+	// remember holds the file's bytes if they are to become the last good
+	// ones, else nil.
+	remember []byte
+}
+
+// readSettings reads the configuration in dir, the mounted SANSTICK partition.
+// It never fails: a box with a bad file still boots, serves what it served
+// before, and says what is wrong.
+func readSettings(dir string) settings {
+	path := filepath.Join(dir, configName)
+	file, fileErr := readBounded(path)
+	good, goodErr := readBounded(filepath.Join(dir, lastGoodName))
+	return decide(path, file, fileErr, good, goodErr)
+}
+
+// decide picks the configuration to run with: the file if it is free of
+// errors, else the last one that was, else none.
+func decide(path string, file []byte, fileErr error, good []byte, goodErr error) settings {
+	s := settings{config: &config.Config{}, status: status.Config{Path: path, InForce: inForceNone}}
+	if fileErr != nil {
+		s.status.Errors = []string{fmt.Sprintf("cannot read the configuration: %v", fileErr)}
+	} else if c, err := config.Parse(configName, file); err != nil {
+		s.status.Errors = messages(err)
+	} else {
+		s.config, s.trusted = c, true
+		s.status.InForce = inForceFile
+		s.status.Warnings = c.Warnings()
+		if goodErr != nil || !bytes.Equal(file, good) {
+			s.remember = file
+		}
+		return s
+	}
+	if goodErr != nil {
+		return s
+	}
+	if c, err := config.Parse(lastGoodName, good); err == nil {
+		s.config = c
+		s.status.InForce = inForceLastGood
+		s.status.Warnings = c.Warnings()
+	}
+	return s
+}
+
+// messages lists what is wrong, an entry for each error.
+func messages(err error) []string {
+	var list config.Errors
+	if !errors.As(err, &list) {
+		return []string{err.Error()}
+	}
+	out := make([]string, len(list))
+	for i, e := range list {
+		out[i] = e.Error()
+	}
+	return out
+}
+
+// rememberGood keeps data in dir as the last good configuration, so that it
+// survives a power cut at any moment: the old one or the new one is there.
+func rememberGood(dir string, data []byte) error {
+	path := filepath.Join(dir, lastGoodName)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("cannot keep the last good configuration: %w", err)
+	}
+	if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+		return fmt.Errorf("cannot keep the last good configuration: %w", err)
+	}
+	return nil
+}
+
+// readBounded reads a file that a configuration can be: regular, of bounded
+// size.
+func readBounded(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("is not a regular file")}
+	}
+	if st.Size() > config.MaxFile {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("is %d bytes long, more than %d", st.Size(), config.MaxFile)}
+	}
+	return os.ReadFile(path)
+}

@@ -1,0 +1,108 @@
+package box
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	goodTOML  = "hostname = \"attic\"\n"
+	otherTOML = "hostname = \"cellar\"\n"
+	badTOML   = "hostname = \"attic\"\n\n[[pool]]\nnane = \"tank\"\n"
+)
+
+func TestDecide(t *testing.T) {
+	missing := fs.ErrNotExist
+	for _, tc := range []struct {
+		name          string
+		file, good    string
+		fileErr       error
+		goodErr       error
+		inForce       string
+		hostname      string
+		trusted       bool
+		remember      string
+		errorContains string
+	}{
+		{name: "first boot", file: goodTOML, goodErr: missing, inForce: "file", hostname: "attic", trusted: true, remember: goodTOML},
+		{name: "nothing new", file: goodTOML, good: goodTOML, inForce: "file", hostname: "attic", trusted: true},
+		{name: "edited", file: otherTOML, good: goodTOML, inForce: "file", hostname: "cellar", trusted: true, remember: otherTOML},
+		{name: "broken", file: badTOML, good: goodTOML, inForce: "last-good", hostname: "attic", errorContains: "appliance.toml:4: "},
+		{name: "broken from the start", file: badTOML, goodErr: missing, inForce: "none", errorContains: "nane"},
+		{name: "both broken", file: badTOML, good: badTOML, inForce: "none", errorContains: "nane"},
+		{name: "deleted", fileErr: missing, good: goodTOML, inForce: "last-good", hostname: "attic", errorContains: "does not exist"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := decide("/stick/appliance.toml", []byte(tc.file), tc.fileErr, []byte(tc.good), tc.goodErr)
+			if s.config == nil {
+				t.Fatal("no configuration at all")
+			}
+			got := []any{s.status.InForce, s.trusted, string(s.remember)}
+			want := []any{tc.inForce, tc.trusted, tc.remember}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if tc.hostname != "" && s.config.Hostname != tc.hostname {
+				t.Errorf("hostname %q, want %q", s.config.Hostname, tc.hostname)
+			}
+			if all := strings.Join(s.status.Errors, "\n"); !strings.Contains(all, tc.errorContains) || (all == "") != (tc.errorContains == "") {
+				t.Errorf("errors %q, want one that says %q", all, tc.errorContains)
+			}
+		})
+	}
+}
+
+func TestRememberGood(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, configName)
+	for _, text := range []string{goodTOML, otherTOML} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := readSettings(dir)
+		if string(s.remember) != text {
+			t.Fatalf("remember %q, want %q", s.remember, text)
+		}
+		if err := rememberGood(dir, s.remember); err != nil {
+			t.Fatal(err)
+		}
+		if s := readSettings(dir); s.remember != nil {
+			t.Errorf("the same file is to be remembered twice: %q", s.remember)
+		}
+	}
+	st, err := os.Stat(filepath.Join(dir, lastGoodName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Mode().Perm() != 0o600 {
+		t.Errorf("the copy has mode %v: it may hold secrets", st.Mode())
+	}
+	if err := os.WriteFile(path, []byte(badTOML), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := readSettings(dir); s.status.InForce != inForceLastGood || s.trusted || s.config.Hostname != "cellar" {
+		t.Errorf("with a broken file: %+v", s.status)
+	}
+}
+
+func TestReadBounded(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := readBounded(dir); err == nil || !strings.Contains(err.Error(), "regular") {
+		t.Errorf("reading a directory: %v", err)
+	}
+	big := filepath.Join(dir, "big")
+	if err := os.WriteFile(big, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(big, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readBounded(big); err == nil {
+		t.Error("a file of 1 TiB was read")
+	}
+}

@@ -1,0 +1,314 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+
+	"sanstick/appliance/config"
+	"sanstick/appliance/disk/pool"
+	"sanstick/appliance/status"
+	"sanstick/appliance/task"
+	"sanstick/target"
+	"sanstick/target/block"
+	"sanstick/target/block/blkdev"
+	"sanstick/target/scsi"
+)
+
+// storage is the task that brings up the pools and serves their volumes.
+type storage struct {
+	box    *box
+	log    *slog.Logger
+	server *target.Server
+	ready  chan struct{} // closed when the target listens
+
+	changed chan struct{} // filled when disks came or went
+	targets []*export     // in the order of the configuration
+	volumes map[string]*opened // by name
+
+	mu   sync.Mutex // guards what follows, and each export's fields but config
+	port string     // of the portal, "" until it listens
+}
+
+// export is one target of the configuration. Only Run's goroutines write it,
+// one after another.
+type export struct {
+	config config.Target
+	units  []unit
+	err    error // why it isn't served, or not wholly
+	served bool
+}
+
+// unit is a volume as a LUN of a target. Targets that share a volume share
+// what was opened.
+type unit struct {
+	lun status.LUN
+	*opened
+}
+
+// opened is an open volume.
+type opened struct {
+	device block.Device
+	scsi   *scsi.Unit
+	info   status.LUN // without its number
+	users  int        // targets that serve it
+}
+
+func newStorage(b *box) (*storage, error) {
+	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), volumes: map[string]*opened{}}
+	o := target.Options{Log: b.log}
+	if portal := b.portal; portal != "" {
+		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
+		o.Advertise = func(net.Addr) []string { return []string{portal} }
+	}
+	var err error
+	if s.server, err = target.New(o); err != nil {
+		return nil, fmt.Errorf("cannot set up the target: %w", err)
+	}
+	for _, t := range b.settings.config.Targets {
+		s.targets = append(s.targets, &export{config: t, err: errors.New("its pool is being brought up")})
+	}
+	return s, nil
+}
+
+func (s *storage) String() string         { return "storage" }
+func (s *storage) Ready() <-chan struct{} { return s.ready }
+
+// Run brings up the pools, then serves until ctx is cancelled. The port opens
+// only when every volume that can be served is: an initiator that reconnects
+// after a restart waits instead of being told that its target is unknown.
+func (s *storage) Run(ctx context.Context) error {
+	defer s.close()
+	if err := s.box.pools.Bring(ctx, specs(s.box.settings)); err != nil && ctx.Err() == nil {
+		// Each pool's trouble is in the status, too; the others are served.
+		s.log.Error("Not all pools are usable", "error", err)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	for _, e := range s.targets {
+		s.export(e)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.box.o.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen for initiators: %w", err)
+	}
+	s.mu.Lock()
+	if a, ok := l.Addr().(*net.TCPAddr); ok {
+		s.port = strconv.Itoa(a.Port)
+	}
+	s.mu.Unlock()
+	close(s.ready)
+	return task.Run(ctx,
+		task.Func("iSCSI at "+l.Addr().String(), func(ctx context.Context) error { return s.server.Serve(ctx, l) }),
+		task.Func("late volumes", s.follow),
+		s.box.pools.Watch(),
+	)
+}
+
+// poolsChanged is told when disks came or went.
+func (s *storage) poolsChanged() {
+	select {
+	case s.changed <- struct{}{}:
+	default: // it will be looked at anyway
+	}
+}
+
+// follow serves what can be served only later, because its disks came late. A
+// target of which a part was served already ends its sessions for it; the
+// initiators come back and find all LUNs.
+func (s *storage) follow(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.changed:
+		}
+		for _, e := range s.targets {
+			if s.cameLate(e) {
+				s.drop(e)
+				s.export(e)
+			}
+		}
+	}
+}
+
+// cameLate tells whether a volume that a target lacks is there now.
+func (s *storage) cameLate(e *export) bool {
+	for _, name := range e.config.Volumes {
+		has := slices.ContainsFunc(e.units, func(u unit) bool { return u.lun.Volume == name })
+		if _, _, _, err := s.volume(name); !has && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// specs translates the configuration into what package pool is to bring about.
+func specs(s settings) []pool.Spec {
+	var out []pool.Spec
+	for _, p := range s.config.Pools {
+		spec := pool.Spec{Name: p.Name, Layout: p.Layout, Disks: p.Disks, ActivateOnly: !s.trusted}
+		for _, v := range s.config.Volumes {
+			if v.Pool == p.Name {
+				spec.Volumes = append(spec.Volumes, pool.VolumeSpec{Name: v.Name, Size: v.Size})
+			}
+		}
+		out = append(out, spec)
+	}
+	return out
+}
+
+// export opens a target's volumes and lets the server serve it. A volume that
+// isn't there leaves its LUN number empty; the others are served.
+func (s *storage) export(e *export) {
+	var luns []target.LUN
+	var units []unit
+	var failed []error
+	for i, name := range e.config.Volumes {
+		v, err := s.open(name)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("LUN %d: %w", i, err))
+			continue
+		}
+		u := unit{lun: v.info, opened: v}
+		u.lun.Number = i
+		units = append(units, u)
+		luns = append(luns, target.LUN{Number: uint16(i), Unit: u.scsi})
+	}
+	var err error
+	if len(luns) > 0 || len(e.config.Volumes) == 0 {
+		err = s.server.Add(target.Config{
+			IQN:        e.config.IQN,
+			Alias:      e.config.Name,
+			LUNs:       luns,
+			Initiators: e.config.Initiators,
+			CHAP:       chap(e.config.CHAP),
+		})
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.units, e.err, e.served = units, errors.Join(failed...), err == nil && (len(luns) > 0 || len(e.config.Volumes) == 0)
+	if e.err != nil {
+		s.log.Error("Target is not wholly served", "target", e.config.Name, "error", e.err)
+	}
+}
+
+// volume finds an active volume by its name.
+func (s *storage) volume(name string) (path, uuid string, size int64, err error) {
+	vols := s.box.settings.config.Volumes
+	i := slices.IndexFunc(vols, func(v config.Volume) bool { return v.Name == name })
+	if i < 0 {
+		return "", "", 0, fmt.Errorf("volume %s is not configured", name)
+	}
+	return s.box.pools.Volume(vols[i].Pool, name)
+}
+
+// open opens the volume called name as a logical unit, or gives it one more
+// user. The unit's identity comes from the logical volume's UUID, so that it is
+// the same for life.
+func (s *storage) open(name string) (*opened, error) {
+	if v, ok := s.volumes[name]; ok {
+		v.users++
+		return v, nil
+	}
+	path, uuid, size, err := s.volume(name)
+	if err != nil {
+		return nil, err
+	}
+	// A thin volume of dm-thin reads zeros where nothing was written.
+	dev, err := blkdev.Open(path, blkdev.Options{ReadsZero: true})
+	if err != nil {
+		return nil, err
+	}
+	naa := scsi.NAAFromUUID(uuid)
+	id := scsi.Identity{Vendor: "SANSTICK", Product: "VOLUME", Revision: "1", Serial: scsi.SerialFromUUID(uuid), NAA: naa}
+	su, err := scsi.NewUnit(dev, scsi.UnitOptions{Identity: id, Thin: true})
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	s.volumes[name] = &opened{
+		device: dev,
+		scsi:   su,
+		info:   status.LUN{Volume: name, NAA: fmt.Sprintf("naa.%x", naa), Serial: id.Serial, Size: size},
+		users:  1,
+	}
+	return s.volumes[name], nil
+}
+
+// release takes a user from an open volume, and closes it after the last one:
+// no command runs afterwards, and all that was written is on the disks.
+func (s *storage) release(name string) {
+	v := s.volumes[name]
+	if v.users--; v.users > 0 {
+		return
+	}
+	delete(s.volumes, name)
+	if err := errors.Join(v.scsi.Close(), v.device.Flush(), v.device.Close()); err != nil {
+		s.log.Error("Cannot close volume", "volume", name, "error", err)
+	}
+}
+
+func chap(c *config.CHAP) *target.CHAP {
+	if c == nil {
+		return nil
+	}
+	return &target.CHAP{User: c.User, Secret: c.Secret}
+}
+
+// close stops serving everything.
+func (s *storage) close() {
+	for _, e := range s.targets {
+		s.drop(e)
+	}
+}
+
+// drop stops serving one target.
+func (s *storage) drop(e *export) {
+	s.mu.Lock()
+	units, served := e.units, e.served
+	e.units, e.served = nil, false
+	s.mu.Unlock()
+	if served {
+		if err := s.server.Remove(e.config.IQN); err != nil {
+			s.log.Error("Cannot end target", "target", e.config.Name, "error", err)
+		}
+	}
+	for _, u := range units {
+		s.release(u.lun.Volume)
+	}
+}
+
+// status tells what is served. portals are the addresses to show.
+func (s *storage) status(portals []string) []status.Target {
+	sessions := map[string][]status.Session{}
+	for _, x := range s.server.Sessions() {
+		sessions[x.Target] = append(sessions[x.Target], status.Session{Initiator: x.Initiator, Address: x.Address, Since: x.Since})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []status.Target
+	for _, e := range s.targets {
+		t := status.Target{
+			Name: e.config.Name, IQN: e.config.IQN, Portals: portals, Serving: e.served,
+			Initiators: e.config.Initiators, CHAP: e.config.CHAP != nil, Sessions: sessions[e.config.IQN],
+		}
+		if e.err != nil {
+			t.Error = e.err.Error()
+		}
+		for _, u := range e.units {
+			t.LUNs = append(t.LUNs, u.lun)
+		}
+		out = append(out, t)
+	}
+	return out
+}
