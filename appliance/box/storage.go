@@ -27,8 +27,8 @@ type storage struct {
 	server *target.Server
 	ready  chan struct{} // closed when the target listens
 
-	changed chan struct{} // filled when disks came or went
-	targets []*export     // in the order of the configuration
+	changed chan struct{}      // filled when disks came or went
+	targets []*export          // in the order of the configuration
 	volumes map[string]*opened // by name
 
 	mu   sync.Mutex // guards what follows, and each export's fields but config
