@@ -68,33 +68,33 @@ func (v view) group(name string) (lvm.Group, bool) {
 
 func (v view) pool(s Spec) (status.Pool, []status.Problem) {
 	p := status.Pool{Name: s.Name, Layout: s.Layout, Health: status.OK, Disks: []string{}, Volumes: []status.Volume{}, Sync: 100}
-	problems := slices.Clone(v.problems[s.Name])
-	note := func(h status.Health, detail, do string) {
-		problems = append(problems, status.Problem{Health: h, What: "pool " + s.Name + ": " + detail, Do: do})
-		if p.Health != p.Health.Worse(h) || p.Detail == "" {
+	var problems []status.Problem
+	tell := func(h status.Health, detail string) {
+		if p.Detail == "" || p.Health.Worse(h) != p.Health {
 			p.Detail = detail
 		}
 		p.Health = p.Health.Worse(h)
 	}
-	for _, x := range problems {
-		if p.Health != p.Health.Worse(x.Health) || p.Detail == "" {
-			p.Detail = x.What
-		}
-		p.Health = p.Health.Worse(x.Health)
+	note := func(h status.Health, detail, do string) {
+		problems = append(problems, status.Problem{Health: h, What: "pool " + s.Name + ": " + detail, Do: do})
+		tell(h, detail)
 	}
-	g, ok := v.group(s.Name)
-	if !ok || g.Tagged(creatingTag) {
-		if len(problems) == 0 {
+	planned := v.problems[s.Name]
+	if g, ok := v.group(s.Name); ok && !g.Tagged(creatingTag) {
+		v.members(&p, g)
+		v.volumes(&p, s, g)
+		v.thinPool(&p, g, note)
+		v.redundancy(&p, g, note)
+	} else {
+		p.Health, p.Sync = status.Failed, 0
+		if len(planned) == 0 {
 			note(status.Failed, "isn't up yet", "wait for its disks")
 		}
-		p.Health, p.Sync = status.Failed, 0
-		return p, problems
 	}
-	v.members(&p, g)
-	v.volumes(&p, s, g)
-	v.thinPool(&p, g, note)
-	v.redundancy(&p, g, note)
-	return p, problems
+	for _, x := range planned {
+		tell(x.Health, x.What)
+	}
+	return p, append(problems, planned...)
 }
 
 // members sorts the pool's disks into those that are here and those that are
