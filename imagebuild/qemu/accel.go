@@ -81,7 +81,8 @@ func (p Probe) run(ctx context.Context) Choice {
 		return Choice{TCG, fmt.Sprintf("KVM does not work here: a kernel did not boot within %.0f s", probeTime.Seconds())}
 	}
 	if err := vm.Wait(); err != nil {
-		return Choice{TCG, "KVM does not work here: " + err.Error()}
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		return Choice{TCG, "KVM does not work here: " + first}
 	}
 	return Choice{TCG, "KVM does not work here: the kernel stopped early"}
 }

@@ -17,7 +17,7 @@ const (
 
 	entrySize, entryAttr                          = 32, 11
 	entryCreated, entryAccessed, entryClusterHigh = 14, 18, 20
-	entryWritten, entryClusterLow                 = 22, 26
+	entryWritten, entryClusterLow, entryFileSize  = 22, 26, 28
 	attrVolume, attrDirectory, attrLongName       = 0x08, 0x10, 0x0f
 	entryDeleted                                  = 0xe5
 
@@ -91,8 +91,9 @@ func (v *volume) check() error {
 	return nil
 }
 
-// repair sets right what go-diskfs 1.9.4 leaves wrong or empty in a new volume (the serial number, the geometry for old
-// BIOSes, the count of free clusters, the ".." of first-level directories) and makes its dates fixed. Then it checks it.
+// repair checks a new volume, sets right what go-diskfs 1.9.4 leaves wrong or empty in it (the serial number, the
+// geometry for old BIOSes, the count of free clusters, the ".." of first-level directories, a cluster for each empty
+// file), and makes its dates fixed.
 func repair(f *os.File, s span, serial uint32) error {
 	v, err := openVolume(f, s)
 	if err != nil {
@@ -111,11 +112,16 @@ func repair(f *os.File, s span, serial uint32) error {
 			return fmt.Errorf("cannot write the boot sector: %w", err)
 		}
 	}
-	if err := v.writeInfo(); err != nil {
+	root := le.Uint32(v.boot[bpbRootCluster:])
+	if err := v.repairDirectory(root, root, 0); err != nil {
 		return err
 	}
-	root := le.Uint32(v.boot[bpbRootCluster:])
-	return v.repairDirectory(root, root, 0)
+	for _, at := range []int64{v.fatStart, v.fatStart + v.fatSize} {
+		if _, err := f.WriteAt(v.fat, at); err != nil {
+			return fmt.Errorf("cannot write the allocation table: %w", err)
+		}
+	}
+	return v.writeInfo()
 }
 
 // writeInfo counts the free clusters.
@@ -176,18 +182,31 @@ func (v *volume) repairEntry(e []byte, root uint32, depth int) error {
 	le.PutUint16(e[entryAccessed:], fixedDate)
 	le.PutUint16(e[entryWritten:], fixedTime)
 	le.PutUint16(e[entryWritten+2:], fixedDate)
-	if attr&attrDirectory == 0 || attr&attrVolume != 0 {
+	first := uint32(le.Uint16(e[entryClusterHigh:]))<<16 | uint32(le.Uint16(e[entryClusterLow:]))
+	switch {
+	case attr&attrVolume != 0:
 		return nil
-	}
-	sub := uint32(le.Uint16(e[entryClusterHigh:]))<<16 | uint32(le.Uint16(e[entryClusterLow:]))
-	if e[0] == '.' {
-		if e[1] == '.' && sub == root {
-			le.PutUint16(e[entryClusterHigh:], 0)
-			le.PutUint16(e[entryClusterLow:], 0)
+	case attr&attrDirectory == 0:
+		if le.Uint32(e[entryFileSize:]) == 0 && first != 0 {
+			if first >= v.clusters+2 || v.entry(first) < endOfChain {
+				return fmt.Errorf("cannot use an empty file with more than one cluster")
+			}
+			le.PutUint32(v.fat[4*first:], 0)
+			setFirstCluster(e, 0)
+		}
+		return nil
+	case e[0] == '.':
+		if e[1] == '.' && first == root {
+			setFirstCluster(e, 0)
 		}
 		return nil
 	}
-	return v.repairDirectory(sub, root, depth+1)
+	return v.repairDirectory(first, root, depth+1)
+}
+
+func setFirstCluster(e []byte, cluster uint32) {
+	le.PutUint16(e[entryClusterHigh:], uint16(cluster>>16))
+	le.PutUint16(e[entryClusterLow:], uint16(cluster))
 }
 
 // setHiddenSectors tells a volume that was copied where it lies now.

@@ -1,0 +1,158 @@
+package initramfs
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+	"github.com/u-root/mkuimage/cpio"
+)
+
+// The u-root commands of the image are tools of go.mod, so that their versions and hashes are pinned there.
+func TestCommandsArePinned(t *testing.T) {
+	const prefix = "github.com/u-root/u-root/cmds/core/"
+	data, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pinned, shipped []string
+	for line := range strings.Lines(string(data)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), prefix); ok {
+			pinned = append(pinned, name)
+		}
+	}
+	for _, c := range commands("/src") {
+		if name, ok := strings.CutPrefix(c, prefix); ok {
+			shipped = append(shipped, name)
+		}
+	}
+	if diff := cmp.Diff(pinned, shipped); diff != "" {
+		t.Errorf("u-root commands (-go.mod +commands.txt):\n%s", diff)
+	}
+}
+
+// Every program of ours that the list names exists.
+func TestOwnPrograms(t *testing.T) {
+	for _, d := range own {
+		if m, err := filepath.Glob(filepath.Join("../..", d, "*.go")); err != nil || len(m) == 0 {
+			t.Errorf("there is no program in %s (%v)", d, err)
+		}
+	}
+}
+
+func TestMajorMinor(t *testing.T) {
+	for in, want := range map[string]string{"1.26.0\n": "1.26", "1.26": "1.26", "1.27rc1": "1.27rc1"} {
+		if got := majorMinor(in); got != want {
+			t.Errorf("majorMinor(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestFileRecord(t *testing.T) {
+	host := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(host, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		file File
+		mode uint64
+		want string
+	}{
+		{File{Name: "sbin/lvm", Path: host, Mode: 0o755}, cpio.S_IFREG | 0o755, "content"},
+		{File{Name: "etc/x", Data: []byte("text"), Mode: 0o644}, cpio.S_IFREG | 0o644, "text"},
+		{File{Name: "sbin/thin_check", Link: "pdata_tools"}, cpio.S_IFLNK | 0o777, "pdata_tools"},
+	} {
+		r, err := tt.file.record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(io.NewSectionReader(r.ReaderAt, 0, int64(r.FileSize)))
+		if err != nil || string(got) != tt.want || r.Mode != tt.mode || r.Name != tt.file.Name {
+			t.Errorf("record of %s: %q mode %o, %v", tt.file.Name, got, r.Mode, err)
+		}
+	}
+	if _, err := (File{Name: "x", Path: host + "missing"}).record(); err == nil {
+		t.Error("a missing host file is no error")
+	}
+}
+
+// The archive is a zstd frame of a cpio archive, is the same each time, and appears only when it is complete.
+func TestCompressed(t *testing.T) {
+	dir := t.TempDir()
+	var sizes [][]byte
+	for _, name := range []string{"one", "two"} {
+		c := &compressed{ctx: context.Background(), path: filepath.Join(dir, name)}
+		w, err := c.OpenWriter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range skeleton() {
+			if err := w.WriteRecord(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := os.Stat(c.path); err == nil {
+			t.Error("the file is there before it is complete")
+		}
+		if err := w.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		c.cleanup()
+		data, err := os.ReadFile(c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes = append(sizes, data)
+	}
+	if !bytes.Equal(sizes[0], sizes[1]) {
+		t.Error("equal contents give different archives")
+	}
+	dec, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	plain, err := dec.DecodeAll(sizes[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(plain)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, r := range records {
+		got = append(got, r.Name)
+	}
+	for _, r := range skeleton() {
+		want = append(want, r.Name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("archive (-want +got):\n%s", diff)
+	}
+}
+
+// An interrupted build leaves nothing.
+func TestCompressedInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &compressed{ctx: ctx, path: filepath.Join(dir, "out")}
+	w, err := c.OpenWriter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := w.WriteRecord(skeleton()[0]); err == nil {
+		t.Error("writing goes on after the end of the context")
+	}
+	c.cleanup()
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
