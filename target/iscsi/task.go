@@ -37,6 +37,7 @@ type task struct {
 	got         int  // of these, how many have come
 	reserved    int  // bytes of the session's writeSpace taken for it
 	waits       bool // in the session's waiting list
+	excess      bool // the initiator has more than that
 	unsolicited bool // more data is to come without R2T
 	next        int  // offset of the next unsolicited byte
 	dataSN      uint32
@@ -101,6 +102,7 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	t.scsi = s.nexus.NewTask(c.LUN, cdb)
 	if c.Write {
 		t.want = int(min(c.EDTL, uint32(t.scsi.DataOutLength())))
+		t.excess = t.want > 0 && c.EDTL > uint32(t.want)
 		t.unsolicited = !c.Final
 	}
 	n := h.DataLen()
@@ -233,7 +235,13 @@ func (t *task) run() (res scsi.Result) {
 			res = *aborted(0x44, 0)
 		}
 	}()
-	return t.scsi.Run(t.out.bytes(t.got), t.alloc)
+	out := t.out.bytes(t.got)
+	if t.excess {
+		// One byte more says that the initiator has sent too much, which some
+		// commands refuse.
+		out = append(slices.Clip(out), 0)
+	}
+	return t.scsi.Run(out, t.alloc)
 }
 
 // alloc gives package scsi buffers for data-in. It waits until the session has

@@ -52,6 +52,7 @@ func (s *session) manage(p *pdu.TaskRequest) (code byte, wait []<-chan struct{})
 	onLUN := func(t *task) bool { return t.cmd.LUN == p.LUN }
 	everything := func(*task) bool { return true }
 	device := s.target.Device
+	// After a reset every nexus is told, the one it came on too.
 	switch p.Function {
 	case pdu.TMFAbortTask:
 		return s.abortTask(p)
@@ -66,10 +67,10 @@ func (s *session) manage(p *pdu.TaskRequest) (code byte, wait []<-chan struct{})
 		return s.everywhere(device.ClearTaskSet(p.LUN, s.nexus), onLUN)
 	case pdu.TMFLUNReset:
 		s.dropHeld(p, true)
-		return s.everywhere(device.ResetUnit(p.LUN, s.nexus), onLUN)
+		return s.everywhere(device.ResetUnit(p.LUN, nil), onLUN)
 	case pdu.TMFWarmReset, pdu.TMFColdReset:
 		s.dropHeld(p, false)
-		device.Reset(s.nexus)
+		device.Reset(nil)
 		return s.everywhere(true, everything)
 	case pdu.TMFReassign:
 		return pdu.TMFNoReassignment, nil // error recovery level 0
