@@ -10,6 +10,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"golang.org/x/sys/unix"
 )
 
 // Lease is an address that a DHCP server lent (RFC 2131).
@@ -92,6 +93,8 @@ func (c dhcpClient) ask(link string, question func(*nclient4.Client) (*nclient4.
 	switch {
 	case errors.As(err, &nak):
 		return nil, ErrRefused
+	case errors.Is(err, unix.ENETDOWN):
+		return nil, errors.New("no link")
 	case errors.Is(err, nclient4.ErrNoResponse):
 		return nil, errors.New("no answer from a DHCP server")
 	case err != nil:

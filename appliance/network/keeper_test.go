@@ -68,7 +68,7 @@ func TestKeeper(t *testing.T) {
 			"15s request", "15s told none: silence", "20s request", "20s told none: silence", "21s request", "21s told none: silence"}},
 		{"a link that comes back asks for the same address", ok, ok, 20 * time.Second, 22 * time.Second, []string{
 			"0s request", "0s told 10.0.0.5", "20s request 10.0.0.5", "20s told 10.0.0.5"}},
-		{"server takes it back", once(), func() (*Lease, error) { return nil, ErrRefused }, 0, 501 * time.Second, []string{
+		{"server takes it back", once(), func() (*Lease, error) { return nil, ErrRefused }, 0, 500500 * time.Millisecond, []string{
 			"0s request", "0s told 10.0.0.5", "8m20s renew 10.0.0.5", "8m20s told none: the DHCP server took the address back", "8m20s request", "8m20s told none: silence"}},
 		{"drops it when it expires", once(), never, 0, 1010 * time.Second, []string{
 			"0s request", "0s told 10.0.0.5",

@@ -172,24 +172,7 @@ func (m *Manager) reconcile(ctx context.Context, kernel Kernel) (failed bool) {
 	m.assigned = assign(m.o.Interfaces, before.Links, m.assigned)
 	m.keep(ctx, before)
 
-	errs := map[int]error{}
-	for _, s := range plan(m.wanted(), before) {
-		if errs[s.link] != nil && s.verb != setUp {
-			continue // what builds on a step that failed
-		}
-		if err := kernel.Apply(s); err != nil {
-			m.log.Warn("Cannot change the network", "step", s.String(), "error", err)
-			errs[s.link] = fmt.Errorf("cannot %s: %w", s, err)
-			failed = true
-			continue
-		}
-		m.log.Info("Network changed", "step", s.String())
-	}
-	after, err := kernel.State()
-	if err != nil {
-		m.log.Error("Cannot read the state of the network", "error", err)
-		return true
-	}
+	after, errs := m.apply(kernel, before)
 	for _, w := range m.wanted().links {
 		l, ok := after.link(w.link)
 		if ok && slices.ContainsFunc(w.addresses, func(a netip.Prefix) bool { return slices.Contains(l.Addresses, a) }) {
@@ -198,7 +181,40 @@ func (m *Manager) reconcile(ctx context.Context, kernel Kernel) (failed bool) {
 	}
 	m.writeResolvConf()
 	m.publish(after, errs)
-	return failed
+	return len(errs) > 0
+}
+
+// maxRounds bounds the plans of one apply: the kernel may take more along than
+// a step says, and the next plan puts it back.
+const maxRounds = 3
+
+// apply plans and does steps until there are none left. It returns the state
+// then, and the first error of each link.
+func (m *Manager) apply(kernel Kernel, s State) (State, map[int]error) {
+	errs := map[int]error{}
+	for range maxRounds {
+		steps := plan(m.wanted(), s)
+		if len(steps) == 0 || len(errs) > 0 {
+			break
+		}
+		for _, step := range steps {
+			// After an error the other steps are done all the same: better an
+			// address without its MTU or route than no address.
+			if err := kernel.Apply(step); err != nil {
+				m.log.Warn("Cannot change the network", "step", step.String(), "error", err)
+				errs[step.link] = cmp.Or(errs[step.link], fmt.Errorf("cannot %s: %w", step, err))
+				continue
+			}
+			m.log.Info("Network changed", "step", step.String())
+		}
+		next, err := kernel.State()
+		if err != nil {
+			m.log.Error("Cannot read the state of the network", "error", err)
+			break
+		}
+		s = next
+	}
+	return s, errs
 }
 
 // wanted is what the configuration and the leases ask of the links.

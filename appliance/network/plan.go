@@ -112,7 +112,8 @@ func matches(m config.Match, l Link) bool {
 }
 
 // plan lists the steps from the state to what is desired, in an order in which
-// they can be done.
+// they can be done. After them it may find a few more; when it finds none, the
+// state is as desired.
 func plan(d desired, s State) []Step {
 	var steps []Step
 	for _, l := range s.Links {
@@ -143,6 +144,20 @@ func planLink(w wantedLink, l Link, routes []Route, up bool) []Step {
 	if !l.Up && !up {
 		step(setUp)
 	}
+	// Removal comes first: the kernel removes with an address all later ones
+	// in the same network, and the routes over it. What it takes along is put
+	// back by the next plan.
+	for _, r := range routes {
+		if !w.keepOthers && r.Link == l.Index && r.Metric >= baseMetric && r.Metric < baseMetric+1000 &&
+			(r.Metric != w.metric || !slices.Contains(w.gateways, r.Gateway)) {
+			step(removeRoute).route = r
+		}
+	}
+	for _, a := range l.Permanent {
+		if !w.keepOthers && !a.Addr().IsLinkLocalUnicast() && !slices.Contains(w.addresses, a) {
+			step(removeAddress).address = a
+		}
+	}
 	for _, a := range w.addresses {
 		if !slices.Contains(l.Addresses, a) {
 			step(addAddress).address = a
@@ -152,20 +167,6 @@ func planLink(w wantedLink, l Link, routes []Route, up bool) []Step {
 		want := Route{Link: l.Index, Gateway: g, Metric: w.metric}
 		if !slices.Contains(routes, want) {
 			step(addRoute).route = want
-		}
-	}
-	if w.keepOthers {
-		return steps
-	}
-	for _, r := range routes {
-		if r.Link == l.Index && r.Metric >= baseMetric && r.Metric < baseMetric+1000 &&
-			(r.Metric != w.metric || !slices.Contains(w.gateways, r.Gateway)) {
-			step(removeRoute).route = r
-		}
-	}
-	for _, a := range l.Addresses {
-		if slices.Contains(l.Permanent, a) && !a.Addr().IsLinkLocalUnicast() && !slices.Contains(w.addresses, a) {
-			step(removeAddress).address = a
 		}
 	}
 	return steps
