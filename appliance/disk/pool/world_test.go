@@ -1,0 +1,398 @@
+package pool
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/sys"
+)
+
+// world plays the machine: disks in memory and as much of LVM as pools need.
+// It can lose power at any change.
+type world struct {
+	t     *testing.T
+	sysfs string
+
+	mu     sync.Mutex
+	disks  map[string]*memDisk // by path
+	groups []*lvm.Group
+	active map[string]bool // device-mapper names
+	log    []string        // LVM's commands that change something
+	left   int             // changes until power fails; -1: never
+	cutLVM bool            // power fails in the middle of LVM's command instead of after it
+}
+
+var errPower = errors.New("power cut")
+
+func newWorld(t *testing.T, letters string) *world {
+	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1}
+	for _, l := range letters {
+		w.plug(string(l))
+	}
+	return w
+}
+
+func (w *world) plug(letter string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	path := "/dev/vd" + letter
+	if w.disks[path] == nil {
+		w.disks[path] = &memDisk{w: w, blocks: map[int64][]byte{}}
+	}
+	dir := filepath.Join(w.sysfs, "block", "vd"+letter)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	for name, content := range map[string]string{"size": strconv.Itoa(memSize / 512), "serial": strings.ToUpper(letter)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func (w *world) unplug(letter string) {
+	if err := os.RemoveAll(filepath.Join(w.sysfs, "block", "vd"+letter)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) here(path string) bool {
+	_, err := os.Stat(filepath.Join(w.sysfs, "block", strings.TrimPrefix(path, "/dev/")))
+	return err == nil
+}
+
+// spend uses up one change. It must hold mu.
+func (w *world) spend() error {
+	if w.left == 0 {
+		return errPower
+	}
+	if w.left > 0 {
+		w.left--
+	}
+	return nil
+}
+
+// restart is what a reboot leaves: nothing is active.
+func (w *world) restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left, w.active, w.log = -1, map[string]bool{}, nil
+}
+
+const memSize = 256 << 20
+
+// memDisk is a sparse disk in blocks of 4 KiB, which is also what it takes.
+type memDisk struct {
+	w      *world
+	blocks map[int64][]byte
+}
+
+func (d *memDisk) ReadAt(p []byte, off int64) (int, error) {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	for n := 0; n < len(p); {
+		at := off + int64(n)
+		if b := d.blocks[at/4096]; b != nil {
+			n += copy(p[n:], b[at%4096:])
+			continue
+		}
+		step := min(4096-int(at%4096), len(p)-n)
+		clear(p[n : n+step])
+		n += step
+	}
+	return len(p), nil
+}
+
+func (d *memDisk) WriteAt(p []byte, off int64) (int, error) {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	if err := d.w.spend(); err != nil {
+		return 0, err
+	}
+	d.put(p, off)
+	return len(p), nil
+}
+
+func (d *memDisk) put(p []byte, off int64) {
+	if off%4096 != 0 || len(p)%4096 != 0 {
+		d.w.t.Errorf("write of %d bytes at %d isn't aligned", len(p), off)
+	}
+	for i := 0; i+4096 <= len(p); i += 4096 {
+		d.blocks[(off+int64(i))/4096] = slices.Clone(p[i : i+4096])
+	}
+}
+
+// label is what LVM writes when it makes a disk its own.
+func (d *memDisk) label() {
+	b := d.blocks[0]
+	if b == nil {
+		b = make([]byte, 4096)
+	}
+	b = slices.Clone(b)
+	clear(b[:2048])
+	copy(b[512:], "LABELONE")
+	d.put(b, 0)
+	meta := make([]byte, 4096)
+	copy(meta[4:], " LVM2 x[5A%r0N*>")
+	d.put(meta, 4096)
+}
+
+func (d *memDisk) Sync() error { return nil }
+
+type openDisk struct{ *memDisk }
+
+func (openDisk) Close() error { return nil }
+
+func (w *world) open(path string, write bool) (Device, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.disks[path]
+	if d == nil || !w.here(path) {
+		return nil, os.ErrNotExist
+	}
+	return openDisk{d}, nil
+}
+
+// handle plays lvm and dmsetup.
+func (w *world) handle(c sys.Command) (sys.Output, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.Name == "/sbin/dmsetup" {
+		return sys.Output{Stdout: []byte(w.dmStatus())}, nil
+	}
+	verb, args := c.Args[0], c.Args[1:]
+	if verb == "fullreport" {
+		return sys.Output{Stdout: w.report()}, nil
+	}
+	w.log = append(w.log, c.String())
+	if w.cutLVM && w.left == 1 && verb == "vgcreate" {
+		// The labels are written, the group isn't.
+		w.left = 0
+		for _, a := range args {
+			if d := w.disks[a]; d != nil {
+				d.label()
+			}
+		}
+		return sys.Output{}, errPower
+	}
+	if err := w.spend(); err != nil {
+		return sys.Output{}, err
+	}
+	if err := w.do(verb, args); err != nil {
+		return sys.Output{}, &sys.ExitError{Command: c.String(), Code: 5, Stderr: err.Error()}
+	}
+	if w.left == 0 {
+		return sys.Output{}, errPower // done, but nobody hears of it
+	}
+	return sys.Output{}, nil
+}
+
+// opt returns the values of an option.
+func opt(args []string, name string) (v []string) {
+	for i := range args[:len(args)-1] {
+		if args[i] == name {
+			v = append(v, args[i+1])
+		}
+	}
+	return v
+}
+
+func (w *world) group(name string) (*lvm.Group, error) {
+	for _, g := range w.groups {
+		if g.Name == name {
+			return g, nil
+		}
+	}
+	return nil, fmt.Errorf("volume group %q not found", name)
+}
+
+func (w *world) do(verb string, args []string) error {
+	last := args[len(args)-1]
+	name, volume, _ := strings.Cut(last, "/")
+	if verb == "vgcreate" {
+		g := &lvm.Group{UUID: fmt.Sprintf("uuid-%d", len(w.groups)), SystemID: lvm.SystemID, Tags: opt(args, "--addtag"), ExtentSize: 4 << 20}
+		for _, a := range args {
+			if d := w.disks[a]; d != nil {
+				if string(d.blocks[0][512:520]) == "LABELONE" {
+					return fmt.Errorf("%s has a label already", a)
+				}
+				d.label()
+				g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: a, UUID: "pv-" + a[len(a)-1:], Extents: 63})
+			} else if strings.HasPrefix(a, "/") {
+				return fmt.Errorf("no device %s", a)
+			} else if g.Name == "" && !strings.HasPrefix(a, "-") && !slices.Contains(g.Tags, a) {
+				g.Name = a
+			}
+		}
+		w.groups = append(w.groups, g)
+		return nil
+	}
+	if verb == "vgchange" && args[0] == "-an" {
+		w.active = map[string]bool{}
+		return nil
+	}
+	g, err := w.group(name)
+	if err != nil {
+		return err
+	}
+	for _, pv := range g.Physical {
+		if !w.here(pv.Path) && verb != "vgchange" {
+			return errors.New("cannot change VG while PVs are missing")
+		}
+	}
+	switch {
+	case verb == "vgchange" && args[0] == "-ay":
+		for _, v := range g.Logical {
+			w.active[lvm.DeviceName(g.Name, v.Name)] = true
+		}
+	case verb == "vgchange":
+		g.Tags = slices.DeleteFunc(append(g.Tags, opt(args, "--addtag")...), func(t string) bool { return slices.Contains(opt(args, "--deltag"), t) })
+	case verb == "lvcreate":
+		v := lvm.LogicalVolume{Name: opt(args, "-n")[0], Type: opt(args, "--type")[0], Size: 4 << 20}
+		if s := opt(args, "-V"); s != nil {
+			v.Size, v.Pool = number(s[0]), "thinpool"
+		}
+		if s := opt(args, "-l"); s != nil {
+			v.Size = number(s[0]) * g.ExtentSize
+		}
+		if _, exists := g.Volume(v.Name); exists {
+			return errors.New("already exists")
+		}
+		v.UUID = "lv-" + v.Name
+		g.Logical = append(g.Logical, v)
+		w.active[lvm.DeviceName(g.Name, v.Name)] = true
+	case verb == "lvconvert":
+		data, _ := g.Volume(volume)
+		meta, _ := g.Volume("thinmeta")
+		inner := data
+		data.Type = "thin-pool"
+		inner.Name, inner.Hidden, meta.Name, meta.Hidden = "thinpool_tdata", true, "thinpool_tmeta", true
+		g.Logical = []lvm.LogicalVolume{data, inner, meta}
+	case verb == "lvextend":
+		for i := range g.Logical {
+			if g.Logical[i].Name == volume {
+				g.Logical[i].Size = number(opt(args, "-L")[0])
+			}
+		}
+	case verb == "lvremove":
+		if tag := strings.Trim(strings.TrimPrefix(opt(args, "--select")[0], "vg_tags="), "{}"); g.Tagged(tag) {
+			g.Logical = nil
+		}
+	default:
+		return fmt.Errorf("unknown command %s", verb)
+	}
+	return nil
+}
+
+func number(s string) int64 {
+	n, err := strconv.ParseInt(strings.TrimSuffix(s, "b"), 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func (w *world) dmStatus() string {
+	var b strings.Builder
+	for _, g := range w.groups {
+		legs := ""
+		for _, pv := range g.Physical {
+			if w.here(pv.Path) {
+				legs += "A"
+			} else {
+				legs += "D"
+			}
+		}
+		for _, v := range g.Logical {
+			name := lvm.DeviceName(g.Name, v.Name)
+			if !w.active[name] {
+				continue
+			}
+			sectors := v.Size / 512
+			switch v.Type {
+			case "thin-pool":
+				fmt.Fprintf(&b, "%s-tpool: 0 %d thin-pool 1 10/2048 %d/%d - rw discard_passdown queue_if_no_space - 512 \n", name, sectors, sectors/256, sectors/128)
+			case "thin":
+				fmt.Fprintf(&b, "%s: 0 %d thin 8 7\n", name, sectors)
+			case "raid1":
+				fmt.Fprintf(&b, "%s: 0 %d raid raid1 %d %s %d/%d idle 0 0 -\n", name, sectors, len(legs), legs, sectors, sectors)
+			default:
+				fmt.Fprintf(&b, "%s: 0 %d %s \n", name, sectors, v.Type)
+			}
+		}
+	}
+	return b.String()
+}
+
+func (w *world) report() []byte {
+	type row = map[string]string
+	var reports []any
+	var used []string
+	for _, g := range w.groups {
+		var pvs, lvs, segs []row
+		missing := 0
+		for _, pv := range g.Physical {
+			r := row{"pv_name": pv.Path, "pv_uuid": pv.UUID, "vg_name": g.Name, "pv_size": "264241152", "pv_missing": "", "pv_duplicate": "", "pv_pe_count": "63", "pv_pe_alloc_count": "0"}
+			used = append(used, pv.Path)
+			if !w.here(pv.Path) {
+				r["pv_name"], r["pv_missing"] = "[unknown]", "missing"
+				missing++
+			}
+			pvs = append(pvs, r)
+		}
+		add := func(v lvm.LogicalVolume, partial bool, devices ...string) {
+			name, activeWord, health := v.Name, "", "-"
+			if v.Hidden {
+				name = "[" + name + "]"
+			}
+			if w.active[lvm.DeviceName(g.Name, v.Name)] {
+				activeWord = "active"
+			}
+			if partial {
+				health = "p"
+			}
+			lvs = append(lvs, row{"lv_name": name, "lv_uuid": v.UUID + v.Name, "lv_size": strconv.FormatInt(v.Size, 10), "lv_attr": "--------" + health + "-", "lv_tags": "", "pool_lv": v.Pool, "lv_active": activeWord})
+			segs = append(segs, row{"lv_uuid": v.UUID + v.Name, "segtype": v.Type, "devices": strings.Join(devices, ",")})
+		}
+		for _, v := range g.Logical {
+			var legs []string
+			if v.Type == "raid1" {
+				for i, pv := range g.Physical {
+					for _, part := range []string{"_rimage_", "_rmeta_"} {
+						leg := lvm.LogicalVolume{Name: v.Name + part + strconv.Itoa(i), Hidden: true, Type: "linear", Size: v.Size}
+						if part == "_rimage_" {
+							legs = append(legs, leg.Name+"(0)")
+						}
+						add(leg, !w.here(pv.Path), pv.Path+"(1)")
+					}
+				}
+			}
+			add(v, missing > 0, legs...)
+		}
+		vg := row{"vg_name": g.Name, "vg_uuid": g.UUID, "vg_systemid": g.SystemID, "vg_tags": strings.Join(g.Tags, ","), "vg_extent_size": "4194304", "vg_size": "1", "vg_free": "1", "vg_missing_pv_count": strconv.Itoa(missing)}
+		reports = append(reports, map[string]any{"vg": []row{vg}, "pv": pvs, "lv": lvs, "seg": segs})
+	}
+	var unused []row
+	for path, d := range w.disks {
+		if b := d.blocks[0]; w.here(path) && b != nil && string(b[512:520]) == "LABELONE" && !slices.Contains(used, path) {
+			unused = append(unused, row{"pv_name": path, "pv_uuid": "orphan" + path, "vg_name": "", "pv_size": "1", "pv_pe_count": "0", "pv_pe_alloc_count": "0"})
+		}
+	}
+	if unused != nil {
+		reports = append(reports, map[string]any{"pv": unused})
+	}
+	b, err := json.Marshal(map[string]any{"report": reports})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
