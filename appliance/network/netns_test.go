@@ -131,6 +131,7 @@ func addressesOf(t *testing.T, name string) []string {
 // lease is extended, the cable goes and comes back to another network, and in
 // the end the server is gone.
 func TestRealDHCP(t *testing.T) {
+	t.Parallel()
 	if !inOwnNetwork(t) {
 		return
 	}
@@ -147,7 +148,7 @@ func TestRealDHCP(t *testing.T) {
 		t.Errorf("lo has %v", a)
 	}
 
-	server := &dhcpServer{seconds: 4}
+	server := &dhcpServer{seconds: 3}
 	server.address.Store(50)
 	cable(t, true)
 	server.serve(t)
@@ -191,6 +192,7 @@ func TestRealDHCP(t *testing.T) {
 // A fixed address on a real card: IPv4, IPv6, gateway, and a card that appears
 // after the start.
 func TestRealStatic(t *testing.T) {
+	t.Parallel()
 	if !inOwnNetwork(t) {
 		return
 	}
@@ -241,6 +243,7 @@ func TestRealStatic(t *testing.T) {
 
 // A watcher sees changes and ends with its context.
 func TestRealWatch(t *testing.T) {
+	t.Parallel()
 	if !inOwnNetwork(t) {
 		return
 	}

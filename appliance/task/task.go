@@ -6,6 +6,7 @@ package task
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -42,7 +43,8 @@ func Run(ctx context.Context, tasks ...Task) error {
 	return g.Wait()
 }
 
-// Func makes a Task of a function that is ready as soon as it runs.
+// Func makes a Task of a function that is ready as soon as it runs. It may run
+// again after it ended.
 func Func(name string, run func(ctx context.Context) error) Task {
 	return &funcTask{name: name, run: run, ready: make(chan struct{})}
 }
@@ -50,11 +52,12 @@ func Func(name string, run func(ctx context.Context) error) Task {
 type funcTask struct {
 	name  string
 	run   func(ctx context.Context) error
+	once  sync.Once
 	ready chan struct{}
 }
 
 func (t *funcTask) Run(ctx context.Context) error {
-	close(t.ready)
+	t.once.Do(func() { close(t.ready) })
 	return t.run(ctx)
 }
 
