@@ -34,8 +34,7 @@ func (m *Manager) newBringer(specs []Spec) *bringer {
 // run works until every pool is done or given up.
 func (b *bringer) run(ctx context.Context) error {
 	if len(b.pending) == 0 {
-		_, err := b.m.readDisks()
-		return err
+		return b.look(ctx) // so that Status can tell what the disks are
 	}
 	w, err := b.m.watchDisks(ctx)
 	if err != nil {

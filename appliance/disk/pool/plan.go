@@ -348,16 +348,17 @@ func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
 	lame := ""
 	if len(gone) > 0 {
 		lame = "disk " + strings.Join(gone, ", ")
-		p.Wait = lame
 		if hole := uncovered(g); hole != "" {
 			p.problem(status.Failed, fmt.Sprintf("pool %s can't be used: %s is missing, and no mirror has what was on it", spec.Name, lame),
 				"connect the disk")
+			p.Wait = lame
 			return p
 		}
 		mode = lvm.Partial
 	}
 	if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active }) {
 		p.Steps = append(p.Steps, Activate{Pool: spec.Name, Mode: mode})
+		p.Wait = lame // once it is active there is nothing to wait for
 	}
 	for _, v := range spec.Volumes {
 		p.planVolume(spec.Name, v, g, lame)

@@ -113,12 +113,17 @@ func (m *Manager) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Not needed to serve anything, so it may take its time.
+	// Not needed to serve anything, so a Bring may come in between.
 	f := m.known()
 	for _, d := range f.Disks {
-		if _, used := f.groupOf(d); !used && !slices.Contains(f.Boot, d.Name) {
-			m.look(ctx, d)
+		if _, used := f.groupOf(d); used || slices.Contains(f.Boot, d.Name) {
+			continue
 		}
+		if err := m.lock(ctx); err != nil {
+			return err
+		}
+		m.look(ctx, d)
+		m.unlock()
 	}
 	if changed && m.o.Changed != nil {
 		m.o.Changed()
@@ -135,8 +140,5 @@ func (m *Manager) retry(ctx context.Context) error {
 	b := m.newBringer(specs)
 	b.started = b.started.Add(-3 * m.o.Patience) // no patience at all
 	b.changed = b.changed.Add(-m.o.Quiet)
-	if len(specs) == 0 {
-		return m.readLVM(ctx)
-	}
 	return b.run(ctx)
 }
