@@ -96,8 +96,8 @@ func (s section) pool(names map[string]int, disks map[string]string) Pool {
 		}
 		p.Disks = append(p.Disks, disk)
 	}
-	any := slices.Contains(p.Disks, AnyDisk)
-	if any && len(p.Disks) > 1 {
+	every := slices.Contains(p.Disks, AnyDisk)
+	if every && len(p.Disks) > 1 {
 		s.fail("disks", `"*" is every blank disk and must be alone in the list; remove it or the others`)
 	}
 
@@ -108,7 +108,7 @@ func (s section) pool(names map[string]int, disks map[string]string) Pool {
 	case !ok:
 	case layout != LayoutSingle && layout != LayoutMirror:
 		s.fail("layout", "%s is not a layout; use %s", show(layout), layouts)
-	case layout == LayoutMirror && !any && len(items) == 1:
+	case layout == LayoutMirror && !every && len(items) == 1:
 		s.fail("layout", `a mirror needs two or three disks, and there is one; add a disk or use layout = "single"`)
 	case layout == LayoutMirror && len(items) > 3:
 		s.fail("layout", "a mirror holds a full copy on each of two or three disks, and there are %d; make several pools", len(items))

@@ -132,6 +132,10 @@ func (w *walker) sections(top map[string]any, table string) []section {
 	default:
 		w.fail(w.pos.line(table), table, "is %s, but must be a section; start it with a line [[%s]]", kind(v), table)
 	}
+	if len(maps) > maxSections {
+		w.fail(w.pos.line(joinIndex(table, maxSections)), table, "this is section %d of its kind; there may be at most %d", maxSections+1, maxSections)
+		maps = maps[:maxSections]
+	}
 	all := make([]section, len(maps))
 	for i, m := range maps {
 		all[i] = w.section(table, joinIndex(table, i), m)
@@ -223,8 +227,11 @@ func (s section) number(key, example string) (n int64, ok bool) {
 	return n, ok
 }
 
-// maxList bounds the elements of a list.
-const maxList = 1024
+// Bounds on the elements of a list and the sections of a kind.
+const (
+	maxList     = 1024
+	maxSections = 4096
+)
 
 // kind names the type of a value for a user. It never shows the value.
 func kind(v any) string {

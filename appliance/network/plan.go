@@ -97,10 +97,10 @@ func assign(interfaces []config.Interface, links []Link, before map[int]int) map
 	for i, c := range interfaces {
 		if c.Match == (config.Match{}) {
 			was, had := before[i]
-			was0 := func(l Link) bool { return had && l.Index == was }
-			_ = pick(i, func(l Link) bool { return was0(l) && l.Carrier }) ||
+			same := func(l Link) bool { return had && l.Index == was }
+			_ = pick(i, func(l Link) bool { return same(l) && l.Carrier }) ||
 				pick(i, func(l Link) bool { return l.Ethernet && l.Carrier }) ||
-				pick(i, was0)
+				pick(i, same)
 		}
 	}
 	return assigned
