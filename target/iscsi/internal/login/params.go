@@ -39,8 +39,10 @@ func defaults() Params {
 	}
 }
 
-// Unsolicited returns how many bytes may come without an R2T.
-func (p *Params) Unsolicited() int { return min(p.FirstBurst, p.MaxBurst) }
+// Unsolicited returns how many bytes may come without an R2T. An initiator
+// that has made MaxBurstLength smaller than the default FirstBurstLength, and
+// not spoken of the latter, may believe in either: both are taken.
+func (p *Params) Unsolicited() int { return p.FirstBurst }
 
 // foldName brings an iSCSI name into the form that names are compared in, or
 // says that it can't be one (RFC 7143 section 4.2.7; RFC 3722 for ASCII).
