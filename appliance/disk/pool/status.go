@@ -164,7 +164,7 @@ func (v view) thinPool(p *status.Pool, g lvm.Group, note func(status.Health, str
 		case percent >= fillWarning:
 			note(status.Degraded, fmt.Sprintf("%d %% of its %s is used; when it is full, writes fail", percent, x.what), "delete data in the volumes' filesystems and trim them")
 		case percent >= fillNotice:
-			note(status.OK, fmt.Sprintf("%d %% of its %s is used", percent, x.what), "delete data in the volumes' filesystems and trim them")
+			note(status.Degraded, fmt.Sprintf("%d %% of its %s is used", percent, x.what), "delete data in the volumes' filesystems and trim them")
 		}
 	}
 	if t.TotalChunks > 0 {
