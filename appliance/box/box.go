@@ -209,9 +209,17 @@ func (b *box) advertised() string {
 }
 
 // show tells a person at the machine what it does, again whenever that
-// changes.
+// changes. It begins when volumes are served, or when that takes long.
 func (b *box) show(ctx context.Context) error {
-	const every = 2 * time.Second
+	const every, patience = 2 * time.Second, 10 * time.Second
+	if len(b.settings.status.Errors) == 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.storage.Ready():
+		case <-time.After(patience):
+		}
+	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	shown := ""

@@ -53,7 +53,7 @@ func readSettings(dir string) settings {
 // decide picks the configuration to run with: the file if it is free of
 // errors, else the last one that was, else none.
 func decide(path string, file []byte, fileErr error, good []byte, goodErr error) settings {
-	s := settings{config: &config.Config{}, status: status.Config{Path: path, InForce: inForceNone}}
+	s := settings{config: noConfig(), status: status.Config{Path: path, InForce: inForceNone}}
 	if fileErr != nil {
 		s.status.Errors = []string{fmt.Sprintf("cannot read the configuration: %v", fileErr)}
 	} else if c, err := config.Parse(configName, file); err != nil {
@@ -78,17 +78,22 @@ func decide(path string, file []byte, fileErr error, good []byte, goodErr error)
 	return s
 }
 
+// noConfig is what an empty file says: nothing is served, the defaults hold.
+func noConfig() *config.Config {
+	c, err := config.Parse(configName, nil)
+	if err != nil {
+		panic("box: an empty configuration has errors: " + err.Error())
+	}
+	return c
+}
+
 // messages lists what is wrong, an entry for each error.
 func messages(err error) []string {
 	var list config.Errors
 	if !errors.As(err, &list) {
 		return []string{err.Error()}
 	}
-	out := make([]string, len(list))
-	for i, e := range list {
-		out[i] = e.Error()
-	}
-	return out
+	return list.Strings()
 }
 
 // rememberGood keeps data in dir as the last good configuration, so that it

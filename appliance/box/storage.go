@@ -71,7 +71,7 @@ func newStorage(b *box) (*storage, error) {
 		return nil, fmt.Errorf("cannot set up the target: %w", err)
 	}
 	for _, t := range b.settings.config.Targets {
-		s.targets = append(s.targets, &export{config: t, err: errors.New("its pool is being brought up")})
+		s.targets = append(s.targets, &export{config: t})
 	}
 	return s, nil
 }

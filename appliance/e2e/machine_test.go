@@ -116,7 +116,7 @@ func (m *machine) awaitLUN(t *testing.T, iqn string) time.Duration {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		out, err := exec.CommandContext(ctx, "iscsi-readcapacity16", m.url(iqn)).CombinedOutput()
 		cancel()
-		if err == nil && bytes.Contains(out, []byte("Returned Logical Block Address")) {
+		if err == nil && bytes.Contains(out, []byte("RETURNED LOGICAL BLOCK ADDRESS")) {
 			return time.Since(m.started)
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -53,6 +53,9 @@ func (k *netlinkKernel) State() (State, error) {
 		s.Links = append(s.Links, k.link(l, addrs))
 	}
 	for _, r := range routes {
+		if r.Protocol == unix.RTPROT_RA {
+			continue // the kernel keeps what routers advertise
+		}
 		if r.Dst != nil {
 			if ones, _ := r.Dst.Mask.Size(); ones != 0 {
 				continue

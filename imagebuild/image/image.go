@@ -64,7 +64,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	tree := rootfs.Tree{Dir: root}
-	k, err := kernel.Prepare(ctx, kernel.Options{Tree: tree, CacheDir: filepath.Join(cache, "modules-"+set.Key()), Log: o.Log})
+	k, err := kernel.Prepare(ctx, kernel.Options{Tree: tree, CacheDir: filepath.Join(cache, "modules", set.Key()), Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	}
 	initrd := filepath.Join(cache, "initrd.img")
 	err = initramfs.Build(ctx, initramfs.Options{
-		Source: o.Source, TmpDir: filepath.Join(cache, "busybox"), Out: initrd, Files: files, Log: o.Log,
+		Source: o.Source, TmpDir: filepath.Join(cache, "_busybox"), Out: initrd, Files: files, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
