@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -34,6 +33,10 @@ const (
 	daemonGrace = 30 * time.Second
 	// More than the parts of init take to end, unless the kernel holds one.
 	stopLimit = daemonGrace + 10*time.Second
+
+	// Loading a module is mostly waiting, for a grace period of the kernel or
+	// for the device, so there are more at a time than there are CPUs.
+	loaders = 2
 
 	partPause = 100 * time.Millisecond // before a part of init that failed starts again
 )
@@ -143,8 +146,10 @@ func newColdplug(cmdline string, log *slog.Logger) (*coldplug.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	modules := coldplug.NewModules(index, loader, coldplug.ParseOptions(cmdline), log)
-	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, min(runtime.NumCPU(), 4), log), nil
+	options := coldplug.ParseOptions(cmdline)
+	options.CPU = coldplug.CPUAlias("/sys")
+	modules := coldplug.NewModules(index, loader, options, log)
+	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, loaders, log), nil
 }
 
 func environ() []string {

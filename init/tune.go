@@ -29,7 +29,8 @@ func tune(cmdline string) error {
 		}
 	}
 	// Without this, the kernel drops messages when more than ten come at once.
-	if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on"), 0); err != nil {
+	// It wants the newline.
+	if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0); err != nil {
 		failed = append(failed, fmt.Errorf("cannot open the kernel's log to init: %w", err))
 	}
 	limit := unix.Rlimit{Cur: maxFiles, Max: maxFiles}

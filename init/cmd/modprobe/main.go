@@ -66,6 +66,7 @@ func run(args []string) error {
 	}
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without it there are no options
 	options := coldplug.ParseOptions(string(cmdline))
+	options.CPU = coldplug.CPUAlias("/sys")
 	for _, m := range index.Find(names[0]) {
 		options.Parameters[m] = append(options.Parameters[m], params...)
 	}

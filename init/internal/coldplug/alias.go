@@ -13,6 +13,7 @@ import (
 type aliasIndex struct {
 	byPrefix map[string][]aliasEntry
 	lengths  []int
+	cpu      map[string][]string // by module: its patterns that name a feature of the CPU
 }
 
 type aliasEntry struct {
@@ -22,7 +23,7 @@ type aliasEntry struct {
 
 // parseAliases reads the lines "alias PATTERN MODULE" of modules.alias.
 func parseAliases(text string) (*aliasIndex, error) {
-	x := &aliasIndex{byPrefix: make(map[string][]aliasEntry, strings.Count(text, "\n"))}
+	x := &aliasIndex{byPrefix: make(map[string][]aliasEntry, strings.Count(text, "\n")), cpu: make(map[string][]string)}
 	seen := make(map[int]bool)
 	for line := range strings.SplitSeq(text, "\n") {
 		rest, ok := strings.CutPrefix(line, "alias ")
@@ -44,6 +45,9 @@ func parseAliases(text string) (*aliasIndex, error) {
 		}
 		key := canonical(pattern[:n])
 		x.byPrefix[key] = append(x.byPrefix[key], aliasEntry{pattern, module})
+		if strings.HasPrefix(pattern, "cpu:") {
+			x.cpu[module] = append(x.cpu[module], pattern)
+		}
 		if !seen[n] {
 			seen[n] = true
 			x.lengths = append(x.lengths, n)
@@ -68,6 +72,14 @@ func (x *aliasIndex) find(alias string) []string {
 		}
 	}
 	return found
+}
+
+// otherCPU reports whether the module is for CPUs with a feature that the one
+// of this modalias lacks. Its kernel code looks at the same list.
+func (x *aliasIndex) otherCPU(module, cpu string) bool {
+	patterns := x.cpu[module]
+	return len(patterns) > 0 && cpu != "" &&
+		!slices.ContainsFunc(patterns, func(p string) bool { return match(p, cpu) })
 }
 
 // canonical is the one spelling of a module's name: the kernel's, with

@@ -17,8 +17,8 @@ import (
 	"sanstick/init/internal/guard"
 )
 
-// Task loads what Preload says, then the drivers for all devices, and then
-// those for new devices. It is a task.Task, ready once the drivers for all
+// Task loads what is always needed and the drivers for all devices, then what
+// nothing waits for, and then drivers for new devices. It is a task.Task, ready once the drivers for all
 // devices that were there at the start are loaded.
 type Task struct {
 	modules *Modules
@@ -53,10 +53,8 @@ func (t *Task) Run(ctx context.Context) error {
 	}
 	defer src.Close()
 
-	for _, name := range Preload() {
-		if err := t.modules.LoadName(name); err != nil && !errors.Is(err, ErrUnknown) {
-			t.log.Warn("Cannot preload", "err", err)
-		}
+	for _, name := range needed() {
+		t.preload(name)
 	}
 	if err := t.loadAll(ctx); err != nil {
 		return err
@@ -65,6 +63,9 @@ func (t *Task) Run(ctx context.Context) error {
 		return err
 	}
 	t.once.Do(func() { close(t.ready) })
+	for _, name := range later() {
+		t.preload(name)
+	}
 	return t.follow(ctx, src)
 }
 
@@ -165,6 +166,13 @@ func (t *Task) load(ctx context.Context, aliases []string) {
 		})
 	}
 	_ = g.Wait() // what fails is logged where it fails
+}
+
+func (t *Task) preload(name string) {
+	err := guard.Call(func() error { return t.modules.LoadName(name) })
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		t.log.Warn("Cannot preload", "err", err)
+	}
 }
 
 func (t *Task) loadAlias(alias string) {

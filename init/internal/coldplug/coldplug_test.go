@@ -93,6 +93,35 @@ func TestBlacklist(t *testing.T) {
 	}
 }
 
+// What is optional and for another CPU isn't tried; what is asked for is.
+func TestOtherCPU(t *testing.T) {
+	const with, without = "cpu:type:x86,ven0000fam0006mod0055:feature:,0093,0094,0095", "cpu:type:x86,ven0000fam0006mod0055:feature:,0093,0095"
+	tests := []struct{ cpu, ask, want string }{
+		{with, "libcrc32c", "crc32c_generic crc32c_intel libcrc32c"},
+		{"", "libcrc32c", "crc32c_generic crc32c_intel libcrc32c"},
+		{without, "libcrc32c", "crc32c_generic libcrc32c"},
+		{without, "crc32c_intel", "crc32c_intel"},
+	}
+	for _, tt := range tests {
+		l := &systest.Loader{}
+		m := NewModules(testIndex(t), l, Options{CPU: tt.cpu}, nil)
+		if err := m.LoadName(tt.ask); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(tt.want, names(l.Paths())); diff != "" {
+			t.Errorf("loaded on %q for %s (-want +got):\n%s", tt.cpu, tt.ask, diff)
+		}
+	}
+	sysfs := t.TempDir()
+	if got := CPUAlias(sysfs); got != "" {
+		t.Errorf("CPUAlias of nothing = %q", got)
+	}
+	writeAlias(t, sysfs, "system/cpu", with+"\n")
+	if got := CPUAlias(sysfs); got != with {
+		t.Errorf("CPUAlias = %q, want %q", got, with)
+	}
+}
+
 func TestParseOptions(t *testing.T) {
 	got := ParseOptions("BOOT_IMAGE=/vmlinuz root=a.b quiet libata.force=noncq usb-storage.quirks=\"1:2:u 3\" libata.noacpi console=ttyS0,1.5 -- x.y=1\n")
 	want := Options{

@@ -35,6 +35,7 @@ alias acpi*:PNP0700:* floppy
 alias crc32c crc32c_generic
 alias crc32c crc32c_intel
 alias crypto-crc32c-intel crc32c_intel
+alias cpu:type:x86,ven*fam*mod*:feature:*0094* crc32c_intel
 alias dmi*:svn*Some Vendor*:* gone
 `
 	testSoft = `# Soft dependencies

@@ -30,7 +30,7 @@ type Modules struct {
 
 type state struct {
 	mu     sync.Mutex // held while loading
-	loaded bool
+	loaded bool       // or has nothing to do on this machine
 }
 
 // NewModules makes a Modules. A nil log discards.
@@ -76,6 +76,9 @@ func (m *Modules) LoadName(name string) error {
 func (m *Modules) load(name string) error {
 	var failed error
 	for _, s := range m.index.order(name) {
+		if !s.hard && m.index.aliases.otherCPU(s.module, m.options.CPU) {
+			continue
+		}
 		err := m.one(s.module)
 		switch {
 		case err == nil || !s.hard:
@@ -106,9 +109,10 @@ func (m *Modules) one(name string) error {
 	}
 	err := m.insert(name)
 	if errors.Is(err, unix.ENODEV) {
-		// The driver looked and found nothing to drive: usual, no failure.
+		// It looked for what it drives, a feature of the CPU for example, and
+		// that isn't there and won't come: usual, no failure.
 		m.log.Debug("Module found no device", "module", name)
-		return nil
+		err = nil
 	}
 	st.loaded = err == nil
 	return err

@@ -2,8 +2,13 @@ package coldplug
 
 import "strings"
 
-// Options are what the kernel's command line says about modules.
+// Options are what the machine and the kernel's command line say about
+// modules.
 type Options struct {
+	// CPU is the CPU's modalias, CPUAlias. What is optional and for other
+	// CPUs isn't tried in vain, which takes a tenth of a second each under
+	// emulation. Empty: all is tried.
+	CPU        string
 	Parameters map[string][]string // by module: "name=value"
 	Blacklist  map[string]bool     // not to be loaded for a device
 }

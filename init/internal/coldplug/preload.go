@@ -1,24 +1,34 @@
 package coldplug
 
-// Preload returns the modules to load at every boot, because no device asks
-// for them: what lvm expects to be there (it doesn't load any itself), what
-// mounting a stick needs, and what a person at the console needs. One that
-// the kernel has built in, or that isn't shipped, is skipped.
-func Preload() []string {
+// needed returns the modules that no device asks for and that must be there
+// before the daemon works: what lvm expects (it doesn't load any itself) and
+// what mounting the stick needs. One that the kernel has built in, or that
+// isn't shipped, is skipped.
+func needed() []string {
 	return []string{
 		// A crc32c must be there before libcrc32c, which thin pools and raid
-		// use. Intel's refuses to load on a CPU without SSE 4.2.
-		"crc32c_generic", "crc32c_intel", "libcrc32c",
-		// Mirrors and thin pools; dm-mirror is for pvmove.
-		"dm_mod", "raid1", "dm_raid", "dm_thin_pool", "dm_mirror", "dm_snapshot",
-		// Disks: the layers above the controllers' drivers.
-		"sd_mod", "nvme",
-		// The stick's FAT partition, and Linux's way to mount files.
-		"nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "vfat", "loop",
+		// use. The faster ones come by themselves on a CPU that has them.
+		"crc32c_generic", "libcrc32c",
+		// Mirrors and thin pools.
+		"dm_mod", "raid1", "dm_raid", "dm_thin_pool",
+		// The stick's FAT partition: Debian's default character sets.
+		"nls_cp437", "nls_ascii", "vfat",
 		// DHCP before there is an address.
 		"af_packet",
-		// Power button and keyboards.
-		"button", "evdev", "hid_generic", "usbhid",
+		// The power button, which appears with its driver.
+		"evdev", "button",
+	}
+}
+
+// later returns the modules that are wanted, but that nothing waits for.
+func later() []string {
+	return []string{
+		// pvmove, and LVM's old snapshots.
+		"dm_mirror", "dm_snapshot",
+		// Keyboards ask for the first one only.
+		"usbhid", "hid_generic",
+		// For a person at the console.
+		"loop", "nls_iso8859_1", "nls_utf8", "sd_mod",
 	}
 }
 

@@ -39,6 +39,12 @@ func Aliases(sysfs string) ([]string, error) {
 	return all, nil
 }
 
+// CPUAlias returns the modalias of the CPU, empty if it isn't known.
+func CPUAlias(sysfs string) string {
+	b, _ := os.ReadFile(filepath.Join(sysfs, "devices", "system", "cpu", "modalias"))
+	return strings.TrimSpace(string(b))
+}
+
 // walk calls found for each directory below dir that has a modalias file.
 func walk(dir string, found func(dir string) error) error {
 	entries, err := os.ReadDir(dir)
