@@ -14,7 +14,8 @@ import (
 )
 
 // FuzzStream throws a whole byte stream at a session that is logged in. The
-// server must come through, and end.
+// server must come through, and end. Run it with -fuzzminimizetime 10x: which
+// code a stream reaches depends on timing, and minimising would never end.
 func FuzzStream(f *testing.F) {
 	mem, err := memdev.New(1<<20, memdev.Options{})
 	if err != nil {

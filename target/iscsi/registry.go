@@ -1,0 +1,123 @@
+package iscsi
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"sanstick/target/iscsi/internal/login"
+	"sanstick/target/scsi"
+)
+
+// join makes the session of a login that has succeeded. An older session of
+// the same initiator port, if any, is ended first (RFC 7143 section 6.3.5), and
+// its commands with it; with a TSIH, its connection is replaced (section 6.3.4).
+func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*session, login.Status) {
+	if p.Discovery {
+		if p.TSIH != 0 {
+			return nil, login.NoSession
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.newSession(nc, p, nil, nil)
+	}
+	key := sessionKey{p.TargetName, p.InitiatorName, p.ISID}
+	s.mu.Lock()
+	for {
+		t, old := s.targets[p.TargetName], s.sessions[key]
+		var st login.Status
+		switch {
+		case t == nil:
+			st = login.Removed
+		case !t.allows(p.InitiatorName):
+			st = login.NotAllowed
+		case p.TSIH != 0 && (old == nil || old.tsih != p.TSIH):
+			st = login.NoSession
+		case p.TSIH != 0 && old.p.CID != p.CID:
+			st = login.TooManyConnections
+		case p.TSIH != 0 && !old.handOver():
+			st = login.NoSession
+		}
+		if st != login.Success {
+			s.mu.Unlock()
+			return nil, st
+		}
+		if old == nil {
+			sess, st := s.newSession(nc, p, t, nil)
+			s.mu.Unlock()
+			return sess, st
+		}
+		s.mu.Unlock()
+		old.kill("replaced by a new login")
+		select {
+		case <-old.done:
+		case <-ctx.Done():
+			old.keep()
+			return nil, login.Unavailable
+		}
+		s.mu.Lock()
+		if p.TSIH != 0 {
+			sess, st := s.newSession(nc, p, t, old)
+			s.mu.Unlock()
+			if st != login.Success {
+				old.keep()
+			}
+			return sess, st
+		}
+	}
+}
+
+// newSession enters a session. s.mu is held. from is the session whose
+// connection is replaced, which has ended.
+func (s *Server) newSession(nc net.Conn, p login.Params, t *Target, from *session) (*session, login.Status) {
+	sess := newSession(s, nc, p, t)
+	if from != nil {
+		if s.sessions[sess.key] != nil || s.targets[p.TargetName] != t {
+			return nil, login.NoSession
+		}
+		sess.tsih, sess.nexus = from.tsih, from.nexus
+		sess.startWindow(from.expCmdSN.Load())
+	} else {
+		if len(s.handles) >= 1<<16-2 {
+			return nil, login.OutOfResources
+		}
+		for s.lastTSIH++; s.lastTSIH == 0 || s.handles[s.lastTSIH]; s.lastTSIH++ {
+		}
+		sess.tsih = s.lastTSIH
+		sess.startWindow(p.CmdSN)
+	}
+	s.handles[sess.tsih] = true
+	if t != nil {
+		if sess.nexus == nil {
+			isid := fmt.Sprintf("%s,i,0x%x", p.InitiatorName, p.ISID[:])
+			sess.nexus = t.Device.NewNexus(isid, scsi.Port{
+				RelativeID: portalGroup, GroupID: portalGroup, Name: fmt.Sprintf("%s,t,0x%04x", t.Name, portalGroup),
+			})
+		}
+		s.sessions[sess.key] = sess
+	}
+	return sess, login.Success
+}
+
+// leave takes an ended session out.
+func (s *Server) leave(sess *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.handles, sess.tsih)
+	if s.sessions[sess.key] == sess {
+		delete(s.sessions, sess.key)
+	}
+}
+
+// sessionsOf returns the sessions with a target.
+func (s *Server) sessionsOf(t *Target) []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*session
+	for _, sess := range s.sessions {
+		if sess.target == t {
+			all = append(all, sess)
+		}
+	}
+	return all
+}
