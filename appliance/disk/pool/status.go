@@ -83,16 +83,19 @@ func (v view) pool(s Spec) (status.Pool, []status.Problem) {
 	if g, ok := v.group(s.Name); ok && !g.Tagged(creatingTag) {
 		v.members(&p, g)
 		v.volumes(&p, s, g)
-		v.thinPool(&p, g, note)
 		v.redundancy(&p, g, note)
+		v.thinPool(&p, g, note)
 	} else {
 		p.Health, p.Sync = status.Failed, 0
-		if len(planned) == 0 {
+		if len(planned) == 0 { // it is being brought up
 			note(status.Failed, "isn't up yet", "wait for its disks")
 		}
 	}
 	for _, x := range planned {
 		tell(x.Health, x.What)
+	}
+	if p.Health != status.Failed && !v.running(s.Name) {
+		note(status.Failed, "isn't active", "see the log")
 	}
 	return p, append(problems, planned...)
 }
@@ -125,6 +128,12 @@ func (v view) volumes(p *status.Pool, s Spec, g lvm.Group) {
 	}
 }
 
+// poolDevice is the device-mapper name of the thin pool proper.
+func poolDevice(group string) string { return lvm.DeviceName(group, dataVolume) + "-tpool" }
+
+// running tells whether the pool is active.
+func (v view) running(name string) bool { return v.devices[poolDevice(name)].ThinPool != nil }
+
 // The fill levels at which a person should be told, in per cent.
 const (
 	fillNotice  = 80
@@ -135,12 +144,11 @@ func (v view) thinPool(p *status.Pool, g lvm.Group, note func(status.Health, str
 	if data, ok := g.Volume(dataVolume); ok {
 		p.Size = data.Size
 	}
-	d, ok := v.devices[lvm.DeviceName(g.Name, dataVolume)+"-tpool"]
-	if !ok || d.ThinPool == nil {
-		note(status.Failed, "isn't active", "see the log")
-		return
-	}
+	d := v.devices[poolDevice(g.Name)]
 	t := d.ThinPool
+	if t == nil {
+		return // not active, which pool says
+	}
 	p.Size = d.Size
 	switch {
 	case t.Failed:
