@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/u-root/gobusybox/src/pkg/bb"
@@ -23,6 +24,10 @@ import (
 
 // binDir is where the commands lie in the image.
 const binDir = "bbin"
+
+// buildTags go to everything that is compiled for the image. goshliner gives the shell a line editor that asks nothing
+// of the terminal; the other one waits for answers that a serial console doesn't give.
+const buildTags = "goshliner"
 
 // busybox is a builder.Builder: it compiles all commands into one program, with a link for each. gobusybox rewrites the
 // commands into packages; compiling is done here, for three reasons. gobusybox takes an import path without a dot in
@@ -62,7 +67,7 @@ func (b *busybox) Build(l *llog.Logger, af *initramfs.Files, opts builder.Opts) 
 		return fmt.Errorf("cannot write the busybox source: %w", err)
 	}
 	out := filepath.Join(opts.TempDir, "bb")
-	cmd := exec.CommandContext(b.ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w -buildid=", "-o", out, ".")
+	cmd := exec.CommandContext(b.ctx, "go", "build", "-buildvcs=false", "-tags", buildTags, "-trimpath", "-ldflags=-s -w -buildid=", "-o", out, ".")
 	cmd.Dir = main
 	cmd.Env = append(os.Environ(), "GO111MODULE=off", "GOPATH="+gen, "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0",
 		"GOOS=linux", "GOARCH=amd64", "GOAMD64=v1")
@@ -87,31 +92,47 @@ type goPackage struct {
 	GoFiles, SFiles, EmbedFiles []string
 }
 
-// copyOwn copies the packages of our own module that the commands import to where the compiler looks for them.
-func (b *busybox) copyOwn(gen string, commands []string) error {
-	out, err := b.goOutput(append([]string{"list", "-deps", "-json=Dir,ImportPath,Name,Module,GoFiles,SFiles,EmbedFiles"}, commands...)...)
+// ownPackages lists the packages of our own module that commands are made of, the commands too.
+func (b *busybox) ownPackages(commands []string) ([]goPackage, error) {
+	out, err := b.goOutput(append([]string{"list", "-tags", buildTags, "-deps", "-json=Dir,ImportPath,Name,Module,GoFiles,SFiles,EmbedFiles"}, commands...)...)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var packages []goPackage
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p goPackage
 		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
-			return nil
+			return packages, nil
 		} else if err != nil {
-			return fmt.Errorf("cannot read the list of packages: %w", err)
+			return nil, fmt.Errorf("cannot read the list of packages: %w", err)
 		}
-		if p.Module == nil || !p.Module.Main || p.Name == "main" {
-			continue
-		}
-		for _, group := range [][]string{p.GoFiles, p.SFiles, p.EmbedFiles} {
-			for _, name := range group {
-				if err := copyFile(filepath.Join(p.Dir, name), filepath.Join(gen, "src", p.ImportPath, name)); err != nil {
-					return err
-				}
-			}
+		if p.Module != nil && p.Module.Main {
+			packages = append(packages, p)
 		}
 	}
 }
+
+// copyOwn copies the packages of our own module that the commands import to where the compiler looks for them.
+func (b *busybox) copyOwn(gen string, commands []string) error {
+	packages, err := b.ownPackages(commands)
+	if err != nil {
+		return err
+	}
+	for _, p := range packages {
+		if p.Name == "main" {
+			continue // rewritten
+		}
+		for _, name := range p.files() {
+			if err := copyFile(filepath.Join(p.Dir, name), filepath.Join(gen, "src", p.ImportPath, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// files lists all that the compiler reads, relative to p.Dir.
+func (p goPackage) files() []string { return slices.Concat(p.GoFiles, p.SFiles, p.EmbedFiles) }
 
 // goOutput runs the go command in our module for the machine the image is for.
 func (b *busybox) goOutput(args ...string) ([]byte, error) {

@@ -54,12 +54,21 @@ type Options struct {
 	Log    *progress.Log
 }
 
-// Build writes the initramfs to o.Out.
-func Build(ctx context.Context, o Options) (err error) {
+// Build writes the initramfs to o.Out. If that is there and was made of the very same inputs, it stays as it is.
+func Build(ctx context.Context, o Options) error {
 	for _, d := range own {
 		if m, _ := filepath.Glob(filepath.Join(o.Source, d, "*.go")); len(m) == 0 {
 			return fmt.Errorf("cannot build the initramfs: there is no program in %s", filepath.Join(o.Source, d))
 		}
+	}
+	bb := &busybox{ctx: ctx, source: o.Source}
+	key, err := inputKey(bb, o)
+	if err != nil {
+		return err
+	}
+	if upToDate(o.Out, key) {
+		o.Log.Step("the initramfs is up to date")
+		return nil
 	}
 	if err := os.RemoveAll(o.TmpDir); err != nil {
 		return fmt.Errorf("cannot empty the build directory: %w", err)
@@ -94,7 +103,7 @@ func Build(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot set up the image: %w", err)
 	}
-	opts.AddCommands(uimage.Commands{Builder: &busybox{ctx: ctx, source: o.Source}, Packages: commands(o.Source)})
+	opts.AddCommands(uimage.Commands{Builder: bb, Packages: commands(o.Source)})
 	opts.BaseArchive = &initramfs.Archive{Archive: base}
 	out := &compressed{ctx: ctx, path: o.Out, log: o.Log}
 	defer out.cleanup()
@@ -106,7 +115,7 @@ func Build(ctx context.Context, o Options) (err error) {
 		}
 		return fmt.Errorf("cannot build the initramfs: %w", err)
 	}
-	return nil
+	return rememberKey(o.Out, key)
 }
 
 // commands lists the directories of our programs and the import paths of u-root's.
@@ -132,7 +141,8 @@ func environ(ctx context.Context, source string) (*golang.Environ, error) {
 		return nil, fmt.Errorf("cannot find the Go toolchain: %w", err)
 	}
 	return golang.Default(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOARCH("amd64"),
-		golang.WithGOROOT(strings.TrimSpace(string(goroot))), golang.WithWorkingDir(source)), nil
+		golang.WithGOROOT(strings.TrimSpace(string(goroot))), golang.WithWorkingDir(source),
+		golang.WithBuildTag(buildTags)), nil
 }
 
 // skeleton is what must exist before init has run a single line.

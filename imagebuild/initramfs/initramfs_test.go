@@ -156,3 +156,78 @@ func TestCompressedInterrupted(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// An output is used again only if its inputs and the file itself are as they were.
+func TestUpToDate(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "initrd.img")
+	if upToDate(out, "k") {
+		t.Error("up to date before it exists")
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(out, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("archive")
+	if upToDate(out, "k") {
+		t.Error("up to date without a key")
+	}
+	if err := rememberKey(out, "k"); err != nil {
+		t.Fatal(err)
+	}
+	if !upToDate(out, "k") || upToDate(out, "other") {
+		t.Error("up to date must mean: the same key")
+	}
+	write("damaged")
+	if upToDate(out, "k") {
+		t.Error("a damaged output is up to date")
+	}
+}
+
+// Changed sources, changed files of the image and nothing else give another key.
+func TestInputKey(t *testing.T) {
+	source := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		p := filepath.Join(source, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("go.mod", "module sanstick\n\ngo 1.26.0\n")
+	write("go.sum", "")
+	write("lib/lib.go", "package lib\n\nimport _ \"embed\"\n\n//go:embed text\nvar Text string\n")
+	write("lib/text", "one")
+	write("elsewhere/x.go", "package elsewhere\n")
+	for _, d := range own {
+		write(d+"/main.go", "package main\n\nimport \"sanstick/lib\"\n\nfunc main() { println(lib.Text) }\n")
+	}
+	key := func(files ...File) string {
+		t.Helper()
+		k, err := inputKey(&busybox{ctx: context.Background(), source: source}, Options{Source: source, Files: files})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	first := key()
+	if key() != first {
+		t.Error("the key of unchanged inputs changes")
+	}
+	write("elsewhere/x.go", "package elsewhere // changed\n")
+	if key() != first {
+		t.Error("a package that is not in the image changes the key")
+	}
+	write("lib/text", "two")
+	second := key()
+	if second == first {
+		t.Error("an embedded file does not change the key")
+	}
+	if key(File{Name: "etc/x", Data: []byte("y")}) == second {
+		t.Error("a file of the image does not change the key")
+	}
+}

@@ -37,6 +37,9 @@ func compress(ctx context.Context, o Options, dir string, modules []string) ([]s
 		return files, nil
 	}
 	o.Log.Step("compressing %d modules", len(missing))
+	if err := removeOthers(o.CacheDir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the module cache: %w", err)
 	}
@@ -51,6 +54,23 @@ func compress(ctx context.Context, o Options, dir string, modules []string) ([]s
 		})
 	}
 	return files, g.Wait()
+}
+
+// removeOthers deletes the caches of other sets of packages, which lie beside this one.
+func removeOthers(dir string) error {
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*"))
+	if err != nil {
+		return fmt.Errorf("cannot list the module caches: %w", err)
+	}
+	for _, d := range all {
+		if d == dir {
+			continue
+		}
+		if err := os.RemoveAll(d); err != nil {
+			return fmt.Errorf("cannot remove an outdated module cache: %w", err)
+		}
+	}
+	return nil
 }
 
 func compressOne(from, to string) error {

@@ -18,7 +18,7 @@ import (
 // Options says where the unpacked packages are and where compressed modules may be kept between builds.
 type Options struct {
 	Tree     rootfs.Tree
-	CacheDir string // belongs to this exact set of packages
+	CacheDir string // belongs to this exact set of packages; nothing but such directories may lie beside it
 	Log      *progress.Log
 }
 

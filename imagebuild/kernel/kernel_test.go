@@ -173,7 +173,11 @@ func TestPatternFile(t *testing.T) {
 
 // Modules come back byte for byte, whether the package has them plain or as .xz.
 func TestCompress(t *testing.T) {
-	dir, cache := t.TempDir(), filepath.Join(t.TempDir(), "cache")
+	dir, caches := t.TempDir(), t.TempDir()
+	cache, outdated := filepath.Join(caches, "key2"), filepath.Join(caches, "key1")
+	if err := os.Mkdir(outdated, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	content := bytes.Repeat([]byte("a module with a signature ~Module signature appended~\n"), 100)
 	if err := os.WriteFile(filepath.Join(dir, "a.ko"), content, 0o644); err != nil {
 		t.Fatal(err)
@@ -195,6 +199,9 @@ func TestCompress(t *testing.T) {
 	files, err := compress(context.Background(), Options{CacheDir: cache}, dir, []string{"a.ko", "b.ko.xz"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(outdated); err == nil {
+		t.Error("the cache of another kernel is still there")
 	}
 	dec, err := zstd.NewReader(nil)
 	if err != nil {
