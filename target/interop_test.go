@@ -187,9 +187,9 @@ func TestQEMU(t *testing.T) {
 	} {
 		run(t, "qemu-img", "convert", "-n", "-O", "raw", image, disk)
 		contains(t, run(t, "qemu-img", "compare", image, disk), "Images are identical")
-		contains(t, run(t, "qemu-img", "bench", "-n", "-t", "none", "-d", "32", "-c", "2000", disk), "Run completed")
+		contains(t, run(t, "qemu-img", "bench", "-n", "-t", "none", "-d", "32", "-c", "500", disk), "Run completed")
 		contains(t, run(t, "qemu-img", "bench", "-n", "-t", "none", "-s", "1M", "-d", "8", "-c", "100", disk), "Run completed")
-		write := []string{"qemu-img", "bench", "-n", "-t", "none", "-w", "--flush-interval", "64", "-d", "32", "-c", "2000", disk}
+		write := []string{"qemu-img", "bench", "-n", "-t", "none", "-w", "--flush-interval", "64", "-d", "32", "-c", "500", disk}
 		if !strings.HasPrefix(disk, "json:") {
 			write = append(write[:2:2], append([]string{"-f", "raw"}, write[2:]...)...)
 		}
@@ -241,9 +241,10 @@ type cunit struct {
 
 func TestLibiscsiSuites(t *testing.T) {
 	t.Parallel()
-	url := "iscsi://" + serve(t) + "/" + openIQN + "/1"
 	for _, s := range suites {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			url := "iscsi://" + serve(t) + "/" + openIQN + "/1"
 			dir := t.TempDir()
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
