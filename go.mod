@@ -101,6 +101,7 @@ tool (
 	github.com/u-root/u-root/cmds/core/netcat
 	github.com/u-root/u-root/cmds/core/netstat
 	github.com/u-root/u-root/cmds/core/pci
+	github.com/u-root/u-root/cmds/core/pidof
 	github.com/u-root/u-root/cmds/core/ping
 	github.com/u-root/u-root/cmds/core/ps
 	github.com/u-root/u-root/cmds/core/rm

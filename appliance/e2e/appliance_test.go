@@ -58,10 +58,7 @@ const goodTOML = "hostname = \"attic\"\n" + storage + exports
 // cut, a clean power off, a lost disk and its return.
 func TestLifeOfAMirror(t *testing.T) {
 	s := newSite(t, goodTOML)
-	real, err := filepath.Abs(image) // an image that nobody made for this test
-	if err != nil {
-		t.Fatal(err)
-	}
+	real := realImage(t)
 
 	var first identity
 	t.Run("first boot", func(t *testing.T) {
@@ -103,7 +100,7 @@ func TestLifeOfAMirror(t *testing.T) {
 		compare(t, real, m)
 
 		// The daemon dies: PID 1 brings it back, and the LUN with it.
-		m.shell(t, "kill -9 $(pidof appliance) || kill -9 $(cat /run/sanstick/pid)")
+		m.shell(t, "kill -9 $(pidof appliance)")
 		m.awaitLUN(t, iqn)
 		compare(t, real, m)
 		m.powerDown(t)
@@ -244,6 +241,21 @@ func (m *machine) login(t *testing.T, iqn, initiator, user, secret string) (stri
 	cmd.Env = append(os.Environ(), "LIBISCSI_CHAP_USERNAME="+user, "LIBISCSI_CHAP_PASSWORD="+secret)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// realImage is a disk image that nobody made for a test: a copy of the stick,
+// which stays as it is even if someone builds a new one meanwhile.
+func realImage(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "real.img")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // compare fails unless the LUN begins with the bytes of the file, and is zero
