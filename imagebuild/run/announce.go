@@ -68,6 +68,12 @@ func discover(ctx context.Context, address string) ([]string, error) {
 		return nil, fmt.Errorf("cannot reach the appliance: %w", err)
 	}
 	defer conn.Close()
+	// End by a reset: QEMU's network would deliver an ended connection to a guest that comes up a minute later.
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if err := tcp.SetLinger(0); err != nil {
+			return nil, fmt.Errorf("cannot reach the appliance: %w", err)
+		}
+	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if _, err := exchange(conn, loginRequest()); err != nil {
