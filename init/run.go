@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -34,9 +35,10 @@ const (
 	// More than the parts of init take to end, unless the kernel holds one.
 	stopLimit = daemonGrace + 10*time.Second
 
-	// Loading a module is mostly waiting, for a grace period of the kernel or
-	// for the device, so there are more at a time than there are CPUs.
-	loaders = 2
+	// How many drivers are loaded at the same time, at most: while one waits
+	// for its device, others work. More than there are CPUs get in each other's
+	// way in the kernel; under emulation that costs half as much again.
+	maxLoaders = 4
 
 	partPause = 100 * time.Millisecond // before a part of init that failed starts again
 )
@@ -149,7 +151,7 @@ func newColdplug(cmdline string, log *slog.Logger) (*coldplug.Task, error) {
 	options := coldplug.ParseOptions(cmdline)
 	options.CPU = coldplug.CPUAlias("/sys")
 	modules := coldplug.NewModules(index, loader, options, log)
-	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, loaders, log), nil
+	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, min(runtime.NumCPU(), maxLoaders), log), nil
 }
 
 func environ() []string {

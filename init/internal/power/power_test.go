@@ -42,7 +42,9 @@ func TestSignals(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
 	// The harmless ones neither end us nor mean anything.
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGPWR} {
+	for _, sig := range []syscall.Signal{
+		syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGALRM, syscall.SIGPWR,
+	} {
 		if err := syscall.Kill(os.Getpid(), sig); err != nil {
 			t.Fatal(err)
 		}

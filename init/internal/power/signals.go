@@ -64,7 +64,9 @@ func NewSignals(wishes chan<- Action, log *slog.Logger) *Signals {
 		// Go programs die of these unless somebody takes them.
 		syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGVTALRM, syscall.SIGABRT,
 		syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGSYS, syscall.SIGTRAP, syscall.SIGIO, syscall.SIGSTKFLT,
-		syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+		syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
+		// Sent by somebody; a fault of our own is still a panic.
+		syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL)
 	return s
 }
 
