@@ -35,9 +35,9 @@ const (
 	// More than the parts of init take to end, unless the kernel holds one.
 	stopLimit = daemonGrace + 10*time.Second
 
-	// How many drivers are loaded at the same time, at most: while one waits
-	// for its device, others work. More than there are CPUs get in each other's
-	// way in the kernel; under emulation that costs half as much again.
+	// How many drivers are loaded at the same time at boot, at most: while one
+	// waits for its device, others work. With few CPUs they only get in each
+	// other's way in the kernel: half as many as CPUs was the fastest.
 	maxLoaders = 4
 
 	partPause = 100 * time.Millisecond // before a part of init that failed starts again
@@ -151,7 +151,7 @@ func newColdplug(cmdline string, log *slog.Logger) (*coldplug.Task, error) {
 	options := coldplug.ParseOptions(cmdline)
 	options.CPU = coldplug.CPUAlias("/sys")
 	modules := coldplug.NewModules(index, loader, options, log)
-	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, min(runtime.NumCPU(), maxLoaders), log), nil
+	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, min(runtime.NumCPU()/2, maxLoaders), log), nil
 }
 
 func environ() []string {

@@ -32,7 +32,7 @@ type Task struct {
 }
 
 // NewTask makes a Task. sysfs is where sysfs is mounted, workers how many
-// modules are loaded at the same time. A nil log discards.
+// drivers are loaded at the same time at first. A nil log discards.
 func NewTask(m *Modules, sysfs string, listen func() (sys.UeventSource, error), workers int, log *slog.Logger) *Task {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -69,10 +69,13 @@ func (t *Task) Run(ctx context.Context) error {
 	return t.follow(ctx, src)
 }
 
+// A driver that hangs mustn't keep the next device from getting its own.
+const followers = 4
+
 // follow loads drivers for devices that appear until ctx is done.
 func (t *Task) follow(ctx context.Context, src sys.UeventSource) error {
 	var g errgroup.Group
-	g.SetLimit(t.workers)
+	g.SetLimit(followers)
 	defer g.Wait()
 	for {
 		e, err := src.Receive(ctx)

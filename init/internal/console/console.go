@@ -60,8 +60,9 @@ type Writer struct {
 }
 
 type out struct {
-	path  string
-	lines chan []byte
+	path   string
+	lines  chan []byte
+	unsent []byte // used by run only
 
 	mu      sync.Mutex
 	dropped int
@@ -114,9 +115,14 @@ func (w *Writer) Run(ctx context.Context) error {
 
 func (o *out) run(ctx context.Context) {
 	for {
-		err := o.write(ctx)
+		worked, err := o.write(ctx)
 		if ctx.Err() != nil || err == nil {
 			return
+		}
+		if worked {
+			// The kernel hangs a terminal up when a shell on it ends, for
+			// everybody who has it open. Opened anew it works.
+			continue
 		}
 		// There is nowhere to tell it: this is where it would be told.
 		select {
@@ -127,31 +133,40 @@ func (o *out) run(ctx context.Context) {
 	}
 }
 
-// write opens the console and writes to it until ctx is done or it fails.
-func (o *out) write(ctx context.Context) error {
+// write opens the console and writes to it until ctx is done or it fails. It
+// reports whether anything could be written.
+func (o *out) write(ctx context.Context) (worked bool, err error) {
 	f, err := open(o.path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	for {
+		if o.unsent != nil {
+			if err := o.line(f, o.unsent); err != nil {
+				return worked, err
+			}
+			o.unsent, worked = nil, true
+		}
 		select {
 		case <-ctx.Done():
-			_ = f.SetWriteDeadline(time.Now().Add(time.Second))
-			for {
-				select {
-				case line := <-o.lines:
-					if _, err := f.Write(line); err != nil {
-						return nil // nobody to tell
-					}
-				default:
-					return nil
-				}
-			}
+			return worked, o.flush(f)
+		case o.unsent = <-o.lines:
+		}
+	}
+}
+
+// flush writes what is queued, for at most a second.
+func (o *out) flush(f *os.File) error {
+	_ = f.SetWriteDeadline(time.Now().Add(time.Second))
+	for {
+		select {
 		case line := <-o.lines:
-			if err := o.line(f, line); err != nil {
+			if _, err := f.Write(line); err != nil {
 				return err
 			}
+		default:
+			return nil
 		}
 	}
 }

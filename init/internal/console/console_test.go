@@ -57,6 +57,12 @@ func pty(t *testing.T) (*os.File, string) {
 	}); err != nil || ioerr != nil {
 		t.Fatal(err, ioerr)
 	}
+	// While nobody has the machine's end open, reading fails.
+	end, err := os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end.Close() })
 	if err := f.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +126,34 @@ func TestWriter(t *testing.T) {
 		t.Error(err)
 	}
 	expect(t, a, "bye\r\n")
+}
+
+// What hangs a terminal up for everybody, the end of a shell on it, loses no
+// line.
+func TestWriterAfterHangup(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "tty")
+	a, aName := pty(t)
+	b, bName := pty(t)
+	if err := os.Symlink(filepath.Join("/dev/pts", aName), link); err != nil {
+		t.Fatal(err)
+	}
+	w := console.NewWriter(dir, []string{"tty"})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	fmt.Fprintln(w, "hello")
+	expect(t, a, "hello\r\n")
+	// Closing its other end hangs a pseudo terminal up.
+	if err := errors.Join(os.Remove(link), os.Symlink(filepath.Join("/dev/pts", bName), link), a.Close()); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(w, "still here")
+	expect(t, b, "still here\r\n")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // A console that takes nothing doesn't hold up who writes.
