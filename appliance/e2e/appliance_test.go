@@ -165,9 +165,8 @@ func TestBrokenConfiguration(t *testing.T) {
 		m.awaitLUN(t, iqn)
 		first := m.identity(t)
 		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0xa5 0 1M", "-c", "flush", m.url(iqn))
-		// Break the file the way a person would: on the appliance.
-		m.shell(t, "mount -o remount,rw /stick; echo 'nane = 1' >> /stick/appliance.toml; sync; mount -o remount,ro /stick")
 		m.powerDown(t)
+		s.edit(t, goodTOML+"nane = 1\n")
 
 		m = s.boot(t, s.disks...)
 		m.says(t, fmt.Sprintf("appliance.toml:%d: ", 1+strings.Count(goodTOML, "\n")), "nane")

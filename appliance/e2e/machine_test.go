@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,27 @@ func (s *site) configure(t *testing.T, toml string) {
 	if err := stick.WithConfig(image, s.stick, []byte(toml)); err != nil {
 		t.Fatalf("%v (make image builds it)", err)
 	}
+}
+
+var firstSector = regexp.MustCompile(`First sector: (\d+)`)
+
+// edit replaces appliance.toml on the stick and leaves all else there as it
+// is, the way a person does on another PC.
+func (s *site) edit(t *testing.T, toml string) {
+	t.Helper()
+	match := firstSector.FindStringSubmatch(run(t, "sgdisk", "-i", "3", s.stick))
+	if match == nil {
+		t.Fatal("sgdisk doesn't tell where the partition SANSTICK begins")
+	}
+	sector, err := strconv.ParseInt(match[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(s.dir, "appliance.toml")
+	if err := os.WriteFile(file, []byte(toml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mcopy", "-o", "-i", fmt.Sprintf("%s@@%d", s.stick, sector*512), file, "::appliance.toml")
 }
 
 // machine is a site that is switched on.
@@ -163,7 +185,8 @@ func (m *machine) shell(t *testing.T, command string) string {
 	// The echo of this line has quotes in its marks, so only the output
 	// matches.
 	m.send(t, fmt.Sprintf(`echo BEG''IN-%d; %s; echo EN''D-%d`, n, command, n))
-	out, err := m.await(t, fmt.Sprintf(`(?s)BEGIN-%d\r?\n(.*?)END-%d`, n, n))
+	// With the prompt behind it: what is typed earlier may be thrown away.
+	out, err := m.await(t, fmt.Sprintf(`(?s)BEGIN-%d\r?\n(.*?)END-%d\r?\n.*\$ `, n, n))
 	if err != nil {
 		t.Fatalf("no answer to %q at the shell: %v", command, err)
 	}
@@ -186,7 +209,8 @@ func (m *machine) status(t *testing.T) status.Snapshot {
 	for range 3 {
 		out = m.shell(t, "sanctl status --json")
 		var s status.Snapshot
-		if err = json.Unmarshal([]byte(out), &s); err == nil {
+		start := max(0, strings.Index(out, "\n{"))
+		if err = json.NewDecoder(strings.NewReader(out[start:])).Decode(&s); err == nil {
 			return s
 		}
 	}
