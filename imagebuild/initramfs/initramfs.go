@@ -6,9 +6,7 @@
 package initramfs
 
 import (
-	"bufio"
 	"context"
-	_ "embed"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,9 +24,6 @@ import (
 
 	"sanstick/imagebuild/progress"
 )
-
-//go:embed commands.txt
-var commandsText string
 
 // own are the programs of this project that go into the image, as directories of the module.
 var own = [...]string{
@@ -103,7 +98,11 @@ func Build(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("cannot set up the image: %w", err)
 	}
-	opts.AddCommands(uimage.Commands{Builder: bb, Packages: commands(o.Source)})
+	packages, err := commands(bb)
+	if err != nil {
+		return err
+	}
+	opts.AddCommands(uimage.Commands{Builder: bb, Packages: packages})
 	opts.BaseArchive = &initramfs.Archive{Archive: base}
 	out := &compressed{ctx: ctx, path: o.Out, log: o.Log}
 	defer out.cleanup()
@@ -118,18 +117,23 @@ func Build(ctx context.Context, o Options) error {
 	return rememberKey(o.Out, key)
 }
 
-// commands lists the directories of our programs and the import paths of u-root's.
-func commands(source string) []string {
+// commands lists the directories of our programs and the import paths of u-root's: those that go.mod names as tools, what
+// a person at the emergency shell expects.
+func commands(bb *busybox) ([]string, error) {
 	var out []string
 	for _, d := range own {
-		out = append(out, filepath.Join(source, d))
+		out = append(out, filepath.Join(bb.source, d))
 	}
-	for s := bufio.NewScanner(strings.NewReader(commandsText)); s.Scan(); {
-		if line := strings.TrimSpace(s.Text()); line != "" && line[0] != '#' {
-			out = append(out, "github.com/u-root/u-root/cmds/core/"+line)
+	tools, err := bb.goOutput("list", "tool")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(tools)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "github.com/u-root/u-root/cmds/") {
+			out = append(out, line)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // environ is the Go environment for programs of the image.
