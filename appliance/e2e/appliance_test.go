@@ -29,7 +29,7 @@ layout = "mirror"
 [[volume]]
 name = "vm1"
 pool = "tank"
-size = "1GiB"
+size = "256MiB"
 
 [[volume]]
 name = "vm2"
@@ -121,7 +121,7 @@ func TestLifeOfAMirror(t *testing.T) {
 			t.Errorf("no problem names the missing disk: %+v", st.Problems)
 		}
 		// What is written now must win over the disk that is away.
-		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 512M 4M", "-c", "flush", m.url(iqn))
+		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 128M 4M", "-c", "flush", m.url(iqn))
 		m.powerDown(t)
 	})
 
@@ -129,9 +129,9 @@ func TestLifeOfAMirror(t *testing.T) {
 		m := s.boot(t, s.disks...)
 		m.awaitLUN(t, iqn)
 		for range 3 { // raid1 spreads reads over its legs
-			run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0x5a 512M 4M", m.url(iqn))
+			run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0x5a 128M 4M", m.url(iqn))
 		}
-		run(t, "qemu-io", "-f", "raw", "-c", "write -z 512M 4M", "-c", "flush", m.url(iqn))
+		run(t, "qemu-io", "-f", "raw", "-c", "write -z 128M 4M", "-c", "flush", m.url(iqn))
 		compare(t, real, m)
 		t.Logf("pool after the disk's return: %+v", m.status(t).Pools)
 		m.Kill()
