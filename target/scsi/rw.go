@@ -163,8 +163,10 @@ func firstOther(b, want []byte) int {
 }
 
 // maxSame bounds the bytes that one WRITE SAME covers, so that it ends in
-// reasonable time on a disk that has to write them. VPD page B0 tells it.
-const maxSame = 256 << 20
+// reasonable time on a disk that has to write them. VPD page B0 tells it. What
+// WRITE can't do at once WRITE SAME can't either: there are initiators that
+// take the larger of the two limits for both.
+const maxSame = MaxTransfer
 
 const (
 	sameNDOB  = 0x01 // no data-out, write zeroes; WRITE SAME (16) only

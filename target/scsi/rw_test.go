@@ -91,7 +91,7 @@ func TestExtents(t *testing.T) {
 		extents := []struct {
 			lba    uint64
 			blocks uint32
-		}{{n, 1}, {n, 0}, {n - 1, 2}, {n + 1, 0}, {0, n + 1}, {1 << 31, 1}, {1<<32 - 1, 0}}
+		}{{n, 1}, {n - 1, 2}, {n + 1, 0}, {0, n + 1}, {1 << 31, 1}, {1<<32 - 1, 0}}
 		if op>>5 == 4 {
 			extents = append(extents, struct {
 				lba    uint64
@@ -122,16 +122,50 @@ func TestMaxTransfer(t *testing.T) {
 	}
 }
 
+// What page B0 tells is what the commands keep to, and no initiator finds it
+// unreasonable.
+func TestLimits(t *testing.T) {
+	for _, size := range []int{512, 4096} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			r := newSizedRig(t, 1<<40, memdev.Options{LogicalBlock: size}, UnitOptions{Thin: true})
+			b0 := r.good(t, "12 01 b0 0040 00", nil)
+			maxTransfer := binary.BigEndian.Uint32(b0[8:])
+			maxUnmap, maxDescriptors := binary.BigEndian.Uint32(b0[20:]), binary.BigEndian.Uint32(b0[24:])
+			maxSame := binary.BigEndian.Uint64(b0[36:])
+			if maxUnmap == 0 || maxUnmap > 1<<20 || maxDescriptors == 0 || maxDescriptors > 1<<20 {
+				t.Errorf("UNMAP of %d blocks in %d descriptors, want at most 2^20", maxUnmap, maxDescriptors)
+			}
+			// There are initiators that take the larger of the two for both.
+			if maxSame == 0 || maxSame > uint64(maxTransfer) {
+				t.Errorf("WRITE SAME of %d blocks, want at most as many as WRITE (%d)", maxSame, maxTransfer)
+			}
+			list := func(n uint32) []byte { return unmapList(blockRange{0, uint64(n)}) }
+			r.good(t, "42 00 00000000 00 0018 00", list(maxUnmap))
+			wantSense(t, r.run("42 00 00000000 00 0018 00", list(maxUnmap+1)), illegalRequest, invalidFieldInParameter)
+			const ndob = 0x01
+			if got := r.do(transfer(0x93, 0, uint32(maxSame), ndob), nil); got.Status != Good {
+				t.Errorf("WRITE SAME of %d blocks: %v, sense %x", maxSame, got.Status, got.Sense)
+			}
+			wantSense(t, r.do(transfer(0x93, 0, uint32(maxSame)+1, ndob), nil), illegalRequest, invalidFieldInCDB)
+		})
+	}
+}
+
 func TestNoBlocks(t *testing.T) {
 	r := newRig(t, memdev.Options{}, UnitOptions{})
 	for _, op := range []byte{0x28, 0x2a, 0x2f, 0x35, 0xa8, 0xaa, 0xaf, 0x88, 0x8a, 0x8f, 0x91} {
-		task := r.nexus.NewTask([8]byte{}, transfer(op, 0, 0, 0))
-		if got := task.Run(nil, nil); got.Status != Good || len(got.Data) != 0 || task.DataOutLength() != 0 {
-			t.Errorf("%#02x: %v, %d bytes, wants %d", op, got.Status, len(got.Data), task.DataOutLength())
+		for _, lba := range []uint64{0, testSize / 512} { // the end is still in range
+			task := r.nexus.NewTask([8]byte{}, transfer(op, lba, 0, 0))
+			if got := task.Run(nil, nil); got.Status != Good || len(got.Data) != 0 || task.DataOutLength() != 0 {
+				t.Errorf("%#02x at %d: %v, %d bytes, wants %d", op, lba, got.Status, len(got.Data), task.DataOutLength())
+			}
 		}
+		wantSense(t, r.do(transfer(op, testSize/512+1, 0, 0), nil), illegalRequest, lbaOutOfRange)
 	}
 	for _, op := range []byte{0x41, 0x93} { // page B0 says WSNZ
-		wantSense(t, r.do(transfer(op, 0, 0, 0), make([]byte, 512)), illegalRequest, invalidFieldInCDB)
+		for _, lba := range []uint64{0, testSize / 512} {
+			wantSense(t, r.do(transfer(op, lba, 0, 0), make([]byte, 512)), illegalRequest, invalidFieldInCDB)
+		}
 	}
 }
 
@@ -341,7 +375,7 @@ func TestWriteSame(t *testing.T) {
 	thick := newRig(t, memdev.Options{}, UnitOptions{})
 	wantSense(t, thick.run("41 08 00000005 00 0003 00", make([]byte, 512)), illegalRequest, invalidFieldInCDB)
 	large := newSizedRig(t, 1<<40, memdev.Options{}, UnitOptions{})
-	wantSense(t, large.run("93 01 0000000000000000 00080001 00 00", nil), illegalRequest, invalidFieldInCDB)
+	wantSense(t, large.run("93 01 0000000000000000 00008001 00 00", nil), illegalRequest, invalidFieldInCDB)
 }
 
 func TestAllocatesFromTheTransport(t *testing.T) {

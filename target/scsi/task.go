@@ -183,13 +183,20 @@ func (t *Task) checkExtent() {
 	}
 	b := uint64(t.info.LogicalBlock)
 	capacity := uint64(t.info.Size) / b
-	if t.lba >= capacity || t.blocks > capacity-t.lba {
+	if !inRange(t.lba, t.blocks, capacity) {
 		t.fail(illegal(lbaOutOfRange))
 		return
 	}
 	if c.flags&transfers != 0 && t.blocks > MaxTransfer/b {
 		t.fail(badCDB(blocks.at, noBit))
 	}
+}
+
+// inRange reports whether blocks at lba exist in a capacity of so many. None
+// at all may be at the end of it, but not beyond: SBC-3 refuses an LBA, and an
+// LBA plus a count, that exceeds the capacity.
+func inRange(lba, blocks, capacity uint64) bool {
+	return lba <= capacity && blocks <= capacity-lba
 }
 
 // fail ends the task before it has run.

@@ -2,9 +2,10 @@ package scsi
 
 import "encoding/binary"
 
-// Limits of UNMAP, told in VPD page B0.
+// Limits of UNMAP, told in VPD page B0. Initiators may take more than 2^20
+// blocks for a mistake.
 const (
-	maxUnmap            = 1 << 30 // bytes in one command
+	maxUnmap            = 512 << 20 // bytes in one command
 	maxUnmapDescriptors = 256
 )
 
@@ -56,7 +57,7 @@ func decodeUnmap(list []byte, capacity, size uint64) ([]blockRange, sense) {
 			lba:    binary.BigEndian.Uint64(list[at:]),
 			blocks: uint64(binary.BigEndian.Uint32(list[at+8:])),
 		}
-		if r.lba >= capacity || r.blocks > capacity-r.lba {
+		if !inRange(r.lba, r.blocks, capacity) {
 			return nil, illegal(lbaOutOfRange)
 		}
 		if total += r.blocks; total > maxUnmap/size {

@@ -40,6 +40,8 @@ func TestUnmap(t *testing.T) {
 		{"one", unmapList(blockRange{3, 4}), -1, []blockRange{{3, 4}}, 0},
 		{"several", unmapList(blockRange{0, 1}, blockRange{7, 0}, blockRange{n - 1, 1}), -1, []blockRange{{0, 1}, {n - 1, 1}}, 0},
 		{"all", unmapList(blockRange{0, n}), -1, []blockRange{{0, n}}, 0},
+		{"none, at the end", unmapList(blockRange{n, 0}, blockRange{1, 1}), -1, []blockRange{{1, 1}}, 0},
+		{"none, beyond the end", unmapList(blockRange{n + 1, 0}), -1, nil, lbaOutOfRange},
 		{"no descriptors", unmapList(), -1, nil, 0},
 		{"no list", nil, -1, nil, 0},
 		{"half a descriptor more", odd, -1, []blockRange{{1, 1}}, 0},
