@@ -31,6 +31,10 @@ type Options struct {
 	MaxConnections int
 	// LoginTimeout is how long a connection may take to log in: 15 s.
 	LoginTimeout time.Duration
+	// Memory bounds the data, in bytes, that the server holds for all sessions
+	// together: 128 MiB, and at least 64 MiB. Commands wait for it. Headers and
+	// queues come on top, at most some 400 KiB a connection.
+	Memory int
 	// SessionMemory bounds the data, in bytes, that the server holds for the
 	// reads of one session, and again for its writes: 32 MiB each. It can't
 	// be less than one command moves, scsi.MaxTransfer.
@@ -77,11 +81,14 @@ func New(o Options) (*Server, error) {
 	if o.SessionMemory != 0 && o.SessionMemory < scsi.MaxTransfer {
 		return nil, fmt.Errorf("cannot make a server: session memory of %d bytes is less than a command moves (%d)", o.SessionMemory, scsi.MaxTransfer)
 	}
+	if least := 4 * scsi.MaxTransfer; o.Memory != 0 && o.Memory < least {
+		return nil, fmt.Errorf("cannot make a server: memory of %d bytes is less than %d", o.Memory, least)
+	}
 	if o.MaxConnections < 0 || o.LoginTimeout < 0 || o.QueueDepth < 0 {
 		return nil, fmt.Errorf("cannot make a server: a limit is negative")
 	}
 	return &Server{iscsi.NewServer(iscsi.Options{
-		Log: o.Log, Advertise: o.Advertise, MaxConnections: o.MaxConnections, LoginTimeout: o.LoginTimeout,
+		Log: o.Log, Advertise: o.Advertise, Memory: o.Memory, MaxConnections: o.MaxConnections, LoginTimeout: o.LoginTimeout,
 		ReadBudget: o.SessionMemory, WriteBudget: o.SessionMemory, Window: o.QueueDepth,
 	})}, nil
 }

@@ -1,27 +1,52 @@
 package iscsi
 
-import "sanstick/target/iscsi/internal/pdu"
+import (
+	"time"
+
+	"sanstick/target/iscsi/internal/pdu"
+	"sanstick/target/scsi"
+)
 
 // reserve gives a task its data-out buffer: all of it if the session has
 // space; else just what comes unsolicited, and the rest when there is space.
+// If there is no space for that either, the initiator has to try again.
 func (s *session) reserve(t *task, unsolicited bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if len(s.waiting) == 0 && s.take(t) {
+		s.mu.Unlock()
 		t.out = s.srv.buffers.get(t.want)
 		return
 	}
 	t.waits, t.receiving = true, true
 	s.waiting = append(s.waiting, t)
-	if unsolicited {
-		t.out = s.srv.buffers.get(min(t.want, s.p.Unsolicited()))
+	s.mu.Unlock()
+	if !unsolicited {
+		return
 	}
+	n := bufferSize(min(t.want, s.p.Unsolicited()))
+	if !s.srv.memory.takeFirst(s.ctx, n) {
+		t.failure = &scsi.Result{Status: scsi.TaskSetFull}
+		s.mu.Lock()
+		s.endGathering(t)
+		s.mu.Unlock()
+		return
+	}
+	t.first = n
+	t.out = s.srv.buffers.get(n)
 }
 
 // take takes space for all data of a task. s.mu is held.
 func (s *session) take(t *task) bool {
 	n := min(bufferSize(t.want), s.srv.o.WriteBudget)
-	if n > s.writeSpace {
+	switch {
+	case n > s.writeSpace:
+		return false
+	case n <= s.credit:
+		s.credit -= n
+	case !s.srv.memory.out.TryAcquire(int64(n)):
+		if t.waits && !t.receiving {
+			s.awaitOut(n)
+		}
 		return false
 	}
 	s.writeSpace -= n
@@ -46,6 +71,8 @@ func (s *session) grant() {
 		copy(whole.b, t.out.bytes(t.got))
 		s.srv.buffers.put(t.out)
 		t.out = whole
+		s.srv.memory.first.Release(int64(t.first))
+		t.first = 0
 		s.advance(t)
 	}
 }
@@ -65,6 +92,7 @@ func (s *session) ask(t *task) {
 		t.r2tSN++
 		t.r2ts = append(t.r2ts, transfer{ttt: s.lastTTT, offset: t.asked, next: t.asked, end: t.asked + n})
 		t.asked += n
+		s.moved = time.Now()
 		s.w.sendNow(it)
 	}
 }
@@ -105,7 +133,9 @@ func (s *session) dataOut(h *pdu.BHS, b *body) error {
 		s.mu.Unlock()
 		return err
 	}
-	t.got += len(room)
+	if t.got += len(room); n > 0 {
+		s.moved = time.Now()
+	}
 	if !good && t.failure == nil {
 		t.failure = badChecksum()
 	}

@@ -8,11 +8,16 @@ import (
 	"sanstick/target/iscsi/internal/pdu"
 )
 
+// maxHeld bounds the data of the requests that came before their turn. An
+// initiator that keeps to section 4.2.2.1 has none on a single connection.
+const maxHeld = 64 << 10
+
 // heldPDU is a request that came before its turn.
 type heldPDU struct {
 	h    pdu.BHS
 	ahs  []byte
 	data []byte
+	size int  // of data, when it came
 	bad  bool // the data digest was wrong
 	drop bool // aborted before its turn: only the CmdSN counts
 }
@@ -51,6 +56,7 @@ func (b *body) end() (bool, error) {
 
 // receive works on one PDU of the initiator. An error ends the session.
 func (s *session) receive(h *pdu.BHS, ahs []byte) error {
+	s.w.wait()
 	b := &body{r: s.r}
 	switch h.Opcode() {
 	case pdu.OpDataOut:
@@ -97,6 +103,7 @@ func (s *session) deliverHeld() error {
 			return nil
 		}
 		delete(s.held, next)
+		s.heldLen -= held.size
 		s.expCmdSN.Store(next + 1)
 		if held.drop {
 			s.openWindow()
@@ -112,7 +119,10 @@ func (s *session) deliverHeld() error {
 // hold keeps a request until those before it have come. The window bounds how
 // many there can be.
 func (s *session) hold(sn uint32, h *pdu.BHS, ahs []byte, b *body) error {
-	held := &heldPDU{h: *h, ahs: bytes.Clone(ahs), data: make([]byte, h.DataLen())}
+	if s.heldLen += h.DataLen(); s.heldLen > maxHeld {
+		return fmt.Errorf("more than %d bytes of data came before their turn", maxHeld)
+	}
+	held := &heldPDU{h: *h, ahs: bytes.Clone(ahs), data: make([]byte, h.DataLen()), size: h.DataLen()}
 	if err := b.read(held.data); err != nil {
 		return err
 	}
@@ -171,6 +181,10 @@ func (s *session) reject(h *pdu.BHS, reason byte, slot bool) {
 	s.w.send(it)
 }
 
+// smallEcho is the most ping data, in bytes, that the server's memory isn't
+// asked for.
+const smallEcho = 512
+
 // nop answers a NOP-Out that asks for it (section 11.18).
 func (s *session) nop(h *pdu.BHS, b *body) error {
 	var p pdu.NOPOut
@@ -179,7 +193,21 @@ func (s *session) nop(h *pdu.BHS, b *body) error {
 	if p.ITT == pdu.Reserved {
 		n = 0 // wants no answer
 	}
-	data := make([]byte, min(n, int(s.sendLimit.Load())))
+	n = min(n, int(s.sendLimit.Load()))
+	var space int64
+	if n > smallEcho {
+		space = int64(n)
+		if err := s.srv.memory.in.Acquire(s.ctx, space); err != nil {
+			return err
+		}
+	}
+	sent := false
+	defer func() {
+		if !sent {
+			s.srv.memory.in.Release(space)
+		}
+	}()
+	data := make([]byte, n)
 	if err := b.read(data); err != nil {
 		return err
 	}
@@ -192,7 +220,8 @@ func (s *session) nop(h *pdu.BHS, b *body) error {
 		}
 		return nil
 	}
-	it := item{data: data, stat: true, slot: !p.Immediate}
+	sent = true
+	it := item{data: data, space: space, stat: true, slot: !p.Immediate}
 	(&pdu.NOPIn{LUN: p.LUN, ITT: p.ITT, TTT: pdu.Reserved}).Encode(&it.h)
 	s.w.send(it)
 	return nil

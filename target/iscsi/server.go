@@ -33,8 +33,12 @@ type Options struct {
 	// given the local end of the connection that asks. nil = that local end.
 	Advertise func(local net.Addr) []string
 
-	MaxConnections int           // 256
-	LoginTimeout   time.Duration // 15 s for the whole login phase
+	Memory         int           // bytes of data held in all sessions: 128 MiB; at least 64 MiB
+	MaxConnections int           // 256, of which one host may have three quarters
+	MaxLogins      int           // connections that have not logged in yet: 128
+	MaxHostLogins  int           // of these, from one host: 32
+	LoginTimeout   time.Duration // 15 s for the whole login phase; a discovery session may take four times that
+	DataTimeout    time.Duration // how long an initiator may owe data and send none: 60 s
 	Window         int           // commands in flight a session: 128
 	Workers        int           // commands running a session: 16
 	ReadBudget     int           // bytes of data-in held a session: 32 MiB
@@ -52,11 +56,14 @@ func (o *Options) setDefaults() {
 	if o.LoginTimeout == 0 {
 		o.LoginTimeout = 15 * time.Second
 	}
+	if o.DataTimeout == 0 {
+		o.DataTimeout = time.Minute
+	}
 	for _, d := range []struct {
 		v       *int
 		initial int
 	}{
-		{&o.MaxConnections, 256}, {&o.Window, 128}, {&o.Workers, 16},
+		{&o.Memory, 128 << 20}, {&o.MaxConnections, 256}, {&o.MaxLogins, 128}, {&o.MaxHostLogins, 32}, {&o.Window, 128}, {&o.Workers, 16},
 		{&o.ReadBudget, 32 << 20}, {&o.WriteBudget, 32 << 20},
 		{&o.RecvLimit, 256 << 10}, {&o.MaxBurst, 1 << 20}, {&o.FirstBurst, 128 << 10}, {&o.MaxR2T, 4},
 	} {
@@ -64,6 +71,7 @@ func (o *Options) setDefaults() {
 			*d.v = d.initial
 		}
 	}
+	o.Memory = max(o.Memory, minMemory)
 }
 
 // Server is a set of targets behind one or more listeners. All methods are
@@ -71,6 +79,8 @@ func (o *Options) setDefaults() {
 type Server struct {
 	o          Options
 	buffers    *buffers
+	memory     *memory
+	admission  *admission
 	challenges login.Challenges
 
 	mu       sync.Mutex // taken before the locks of sessions and devices
@@ -78,14 +88,14 @@ type Server struct {
 	sessions map[sessionKey]*session
 	handles  map[uint16]bool // TSIHs in use
 	lastTSIH uint16
-	conns    int
 }
 
 // NewServer returns a Server without targets.
 func NewServer(o Options) *Server {
 	o.setDefaults()
+	m := newMemory(&o)
 	return &Server{
-		o: o, buffers: newBuffers(),
+		o: o, buffers: newBuffers(), memory: m, admission: newAdmission(&o),
 		targets:  make(map[string]*Target),
 		sessions: make(map[sessionKey]*session),
 		handles:  make(map[uint16]bool),
@@ -126,36 +136,21 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			}
 			continue
 		}
-		if !s.admit() {
-			s.o.Log.Warn("connection refused: too many", "address", nc.RemoteAddr().String(), "limit", s.o.MaxConnections)
+		p, tooMany := s.admission.enter(nc.RemoteAddr())
+		if p == nil {
+			s.o.Log.Warn("connection refused: too many", "of", tooMany, "address", nc.RemoteAddr().String())
 			nc.Close()
 			continue
 		}
 		wg.Go(func() {
-			defer s.dismiss()
-			s.serveConn(ctx, nc)
+			defer p.leave()
+			s.serveConn(ctx, nc, p)
 		})
 	}
 }
 
-func (s *Server) admit() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conns >= s.o.MaxConnections {
-		return false
-	}
-	s.conns++
-	return true
-}
-
-func (s *Server) dismiss() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns--
-}
-
 // serveConn sees a connection through its life.
-func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
+func (s *Server) serveConn(ctx context.Context, nc net.Conn, p *pass) {
 	log := s.o.Log.With("address", nc.RemoteAddr().String())
 	defer func() {
 		nc.Close()
@@ -171,6 +166,12 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
 	if err != nil {
 		log.Info("no login", "error", err)
 		return
+	}
+	defer context.AfterFunc(ctx, sess.cancel)()
+	if sess.target != nil {
+		p.loggedIn()
+	} else if err := nc.SetReadDeadline(time.Now().Add(4 * s.o.LoginTimeout)); err != nil {
+		log.Warn("discovery session not bounded", "error", err)
 	}
 	sess.serve()
 }

@@ -52,6 +52,7 @@ type session struct {
 	p       login.Params
 	r       *pdu.Reader
 	held    map[uint32]*heldPDU // came before their turn, by CmdSN
+	heldLen int                 // bytes of their data
 	text    textExchange
 	lastTTT uint32
 
@@ -62,12 +63,15 @@ type session struct {
 	tasks      map[uint32]*task // by initiator task tag, until they are answered
 	queue      []*task          // ready to run
 	workers    int
-	seq        uint64  // of the next task
-	ordered    int     // tasks with the ORDERED attribute
-	immediate  int     // tasks and functions that came as immediate
-	writeSpace int     // bytes left for data-out
-	waiting    []*task // for writeSpace, in order
-	handedOver bool    // the nexus goes on in another session
+	seq        uint64    // of the next task
+	ordered    int       // tasks with the ORDERED attribute
+	immediate  int       // tasks and functions that came as immediate
+	writeSpace int       // bytes left for data-out
+	waiting    []*task   // for writeSpace, or the server's memory, in order
+	awaiting   bool      // somebody waits for the server's memory
+	credit     int       // bytes of it that have come
+	moved      time.Time // when data-out was last asked for or came
+	handedOver bool      // the nexus goes on in another session
 	ended      bool
 }
 
@@ -127,6 +131,7 @@ func (s *session) serve() {
 	if s.target == nil {
 		kind = "discovery"
 	}
+	s.wg.Go(s.watch)
 	s.log.Info("session begins", "type", kind, "authenticated", s.p.Authenticated)
 	err := s.readAll()
 	if !errors.Is(err, errLogout) {
@@ -186,6 +191,7 @@ func (s *session) finish() {
 // kill makes the session end, soon. Wait for done.
 func (s *session) kill(why string) {
 	s.srv.o.Log.Info("session is ended", "initiator", s.p.InitiatorName, "target", s.p.TargetName, "reason", why)
+	s.cancel()
 	s.conn.Close()
 }
 

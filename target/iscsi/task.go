@@ -1,7 +1,9 @@
 package iscsi
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"sanstick/target/iscsi/internal/pdu"
 	"sanstick/target/scsi"
@@ -35,7 +37,8 @@ type task struct {
 	out         *buffer
 	want        int  // bytes of it that the command can use
 	got         int  // of these, how many have come
-	reserved    int  // bytes of the session's writeSpace taken for it
+	reserved    int  // bytes of the session's writeSpace, and of memory.out, taken for it
+	first       int  // bytes of memory.first taken for it
 	waits       bool // in the session's waiting list
 	excess      bool // the initiator has more than that
 	unsolicited bool // more data is to come without R2T
@@ -48,7 +51,8 @@ type task struct {
 
 	// Data-in.
 	in      []*buffer
-	inSpace int64 // bytes of the session's readSpace taken for them
+	inSpace int64 // bytes of the session's readSpace and of memory.in taken for them
+	last    int64 // bytes of memory.last, in place of that
 	result  scsi.Result
 }
 
@@ -115,14 +119,20 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	}
 	if t.want > 0 && t.failure == nil {
 		s.reserve(t, n > 0 || t.unsolicited)
+	}
+	if t.want > 0 && t.failure == nil {
 		t.got = min(n, t.want)
-		if err := b.read(t.out.bytes(t.got)); err != nil {
-			return err
-		}
+		err = b.read(t.out.bytes(t.got))
 	}
 	t.next = n
-	good, err := b.end()
+	good := true
+	if err == nil {
+		good, err = b.end()
+	}
 	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.releaseOut(t)
 		return err
 	}
 	if !good {
@@ -134,6 +144,9 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	t.seq = s.seq
 	s.seq++
 	s.tasks[c.ITT] = t
+	if t.unsolicited {
+		s.moved = time.Now()
+	}
 	if c.Immediate {
 		s.immediate++
 	}
@@ -225,6 +238,10 @@ func (s *session) work(t *task) {
 	}
 }
 
+// maxParameters is the most data-out of a command that refuses more than it
+// asked for: a parameter list, or a block.
+const maxParameters = 64 << 10
+
 // run has package scsi do the command. If that panics, the session ends: what
 // was done is unknown, and the initiator must find out.
 func (t *task) run() (res scsi.Result) {
@@ -236,7 +253,7 @@ func (t *task) run() (res scsi.Result) {
 		}
 	}()
 	out := t.out.bytes(t.got)
-	if t.excess {
+	if t.excess && t.got <= maxParameters {
 		// One byte more says that the initiator has sent too much, which some
 		// commands refuse.
 		out = append(slices.Clip(out), 0)
@@ -245,12 +262,21 @@ func (t *task) run() (res scsi.Result) {
 }
 
 // alloc gives package scsi buffers for data-in. It waits until the session has
-// space, which the writer makes.
+// and the server have space, which writers make. A command may call it once.
 func (t *task) alloc(n int) []byte {
-	space := int64(min(bufferSize(n), t.s.srv.o.ReadBudget))
-	// An error means that the session ends: go on, the worker soon sees it.
-	if t.s.readSpace.Acquire(t.s.ctx, space) == nil {
+	space, m := int64(min(bufferSize(n), t.s.srv.o.ReadBudget)), t.s.srv.memory
+	err := t.s.readSpace.Acquire(t.s.ctx, space)
+	if err == nil {
+		if err = m.in.Acquire(t.s.ctx, space); err != nil {
+			t.s.readSpace.Release(space)
+		}
+	}
+	if err == nil {
 		t.inSpace += space
+	} else if m.last.Acquire(context.Background(), space) == nil {
+		// The session ends, and nobody waits for the answer: those who have
+		// this memory come back as soon as their device lets them.
+		t.last += space
 	}
 	b := t.s.srv.buffers.get(n)
 	t.in = append(t.in, b)
@@ -302,7 +328,6 @@ func (s *session) drop(t *task) {
 // end takes a task out of the session and gives back its data-out buffer.
 // s.mu is held.
 func (s *session) end(t *task) {
-	s.endGathering(t)
 	t.state = ended
 	delete(s.tasks, t.cmd.ITT)
 	if t.cmd.Immediate {
@@ -311,10 +336,20 @@ func (s *session) end(t *task) {
 	if t.cmd.Attr == pdu.AttrOrdered {
 		s.ordered--
 	}
+	s.releaseOut(t)
+}
+
+// releaseOut gives back what was taken for the data-out of a task. s.mu is
+// held.
+func (s *session) releaseOut(t *task) {
+	s.endGathering(t)
 	s.srv.buffers.put(t.out)
 	t.out = nil
+	s.srv.memory.first.Release(int64(t.first))
+	t.first = 0
 	if t.reserved > 0 {
 		s.writeSpace += t.reserved
+		s.srv.memory.out.Release(int64(t.reserved))
 		t.reserved = 0
 		s.grant()
 	}
@@ -328,7 +363,12 @@ func (t *task) releaseIn() {
 	t.in = nil
 	if t.inSpace > 0 {
 		t.s.readSpace.Release(t.inSpace)
+		t.s.srv.memory.in.Release(t.inSpace)
 		t.inSpace = 0
+	}
+	if t.last > 0 {
+		t.s.srv.memory.last.Release(t.last)
+		t.last = 0
 	}
 }
 

@@ -12,22 +12,24 @@ import (
 
 // Limits of the writer.
 const (
-	maxQueued      = 1024    // PDUs waiting; the reader waits beyond that
-	maxQueuedBytes = 2 << 20 // of their data, that of commands apart
-	flushBytes     = 1 << 20 // written at once
-	flushParts     = 512     // pieces of memory at once; writev takes 1024
+	maxQueued      = 1024     // PDUs waiting; the reader waits beyond that
+	maxQueuedBytes = 64 << 10 // of their data, that of commands apart
+	flushBytes     = 1 << 20  // written at once
+	flushCopied    = 64 << 10 // of these, headers and small data
+	flushParts     = 512      // pieces of memory at once; writev takes 1024
 	writeTimeout   = 60 * time.Second
 )
 
 // An item is something to send: one PDU, or the result of a task, which
 // becomes as many as it takes.
 type item struct {
-	h    pdu.BHS
-	data []byte
-	t    *task // if set, h and data are not
-	stat bool  // takes a StatSN
-	slot bool  // ends a request that used up a CmdSN
-	last bool  // the connection is closed after it
+	h     pdu.BHS
+	data  []byte
+	space int64 // bytes of the server's memory.in taken for data
+	t     *task // if set, h and data are not
+	stat  bool  // takes a StatSN
+	slot  bool  // ends a request that used up a CmdSN
+	last  bool  // the connection is closed after it
 }
 
 // writer sends what a session has to say. Sequence numbers are put in at the
@@ -40,6 +42,7 @@ type writer struct {
 	batch  pdu.Batch
 	statSN uint32
 	sent   []*task // their data is in batch
+	space  int64   // of items whose data is in batch
 
 	mu     sync.Mutex
 	change sync.Cond // of anything below
@@ -59,12 +62,18 @@ func newWriter(s *session, statSN uint32) *writer {
 // send adds a PDU, and waits while too much is queued. Only the reader may
 // call it: nothing may depend on the one who waits here.
 func (w *writer) send(it item) {
+	w.wait()
+	w.sendNow(it)
+}
+
+// wait returns when there is room for more. It is for the reader: an initiator
+// that doesn't take its answers is not listened to.
+func (w *writer) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for !w.failed && (len(w.queue) >= maxQueued || w.bytes >= maxQueuedBytes) {
 		w.change.Wait()
 	}
-	w.add(it)
 }
 
 // sendNow adds a PDU without waiting. It is for what the command window
@@ -168,6 +177,8 @@ func (w *writer) drop(items []item) {
 		if t := items[i].t; t != nil {
 			t.releaseIn()
 		}
+		w.s.srv.memory.in.Release(items[i].space)
+		items[i].space = 0
 	}
 }
 
@@ -179,6 +190,8 @@ func (w *writer) put(it *item) error {
 	if it.t != nil {
 		return w.result(it.t)
 	}
+	w.space += it.space
+	it.space = 0
 	if err := w.pdu(&it.h, it.data, it.stat); err != nil {
 		return err
 	}
@@ -203,7 +216,7 @@ func (w *writer) pdu(h *pdu.BHS, data []byte, stat bool) error {
 	}
 	h.SetWindow(win)
 	w.batch.Add(h, nil, data)
-	if w.batch.Size() >= flushBytes || w.batch.Parts() >= flushParts {
+	if w.batch.Size() >= flushBytes || w.batch.Copied() >= flushCopied || w.batch.Parts() >= flushParts {
 		return w.flush()
 	}
 	return nil
@@ -227,6 +240,8 @@ func (w *writer) release() {
 	}
 	clear(w.sent)
 	w.sent = w.sent[:0]
+	w.s.srv.memory.in.Release(w.space)
+	w.space = 0
 }
 
 // result sends the outcome of a task: Data-In PDUs (section 11.7), the last of

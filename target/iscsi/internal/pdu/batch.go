@@ -63,6 +63,10 @@ func (b *Batch) Add(h *BHS, ahs, data []byte) {
 // Size returns how many bytes Flush would write.
 func (b *Batch) Size() int { return b.size }
 
+// Copied returns how many of these bytes are copies of the batch's own:
+// headers, digests and small data.
+func (b *Batch) Copied() int { return len(b.slab) }
+
 // Parts returns how many separate pieces of memory Flush would write.
 func (b *Batch) Parts() int { return len(b.bufs) + 1 }
 

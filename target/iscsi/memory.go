@@ -1,0 +1,104 @@
+package iscsi
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"sanstick/target/scsi"
+)
+
+// minMemory is the least Options.Memory that lets the largest command through
+// each pool.
+const minMemory = 4 * scsi.MaxTransfer
+
+// memory bounds the data that all sessions of a server hold together. It is
+// cut into pools so that nobody waits for something that waits for him.
+type memory struct {
+	// in is for what goes out: data-in, and the data of pings. Writers give it
+	// back, and they wait for nothing but initiators that read, and for those
+	// not forever.
+	in *semaphore.Weighted
+	// out is for the whole data-out of commands, taken before it is asked for.
+	// Giving it back takes the reader of the session, which never waits for it.
+	out *semaphore.Weighted
+	// first is for the unsolicited data of commands that wait for out. Readers
+	// wait for it, but not long: then the command is refused.
+	first *semaphore.Weighted
+	// last takes the place of in when a session has ended and its commands are
+	// on their way back from the device.
+	last *semaphore.Weighted
+}
+
+func newMemory(o *Options) *memory {
+	in, first := o.Memory/2, o.Memory/8
+	out := o.Memory - in - first
+	o.ReadBudget, o.WriteBudget = min(o.ReadBudget, in), min(o.WriteBudget, out)
+	return &memory{
+		in: semaphore.NewWeighted(int64(in)), out: semaphore.NewWeighted(int64(out)),
+		first: semaphore.NewWeighted(int64(first)), last: semaphore.NewWeighted(int64(o.ReadBudget)),
+	}
+}
+
+// firstWait is how long a reader waits for memory. The sender is held up by
+// TCP in the meantime.
+const firstWait = time.Second
+
+func (m *memory) takeFirst(ctx context.Context, n int) bool {
+	if m.first.TryAcquire(int64(n)) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstWait)
+	defer cancel()
+	return m.first.Acquire(ctx, int64(n)) == nil
+}
+
+// awaitOut waits for memory for the data-out of the first task in the waiting
+// list. s.mu is held.
+func (s *session) awaitOut(n int) {
+	if s.awaiting || s.ended {
+		return
+	}
+	s.awaiting = true
+	s.wg.Go(func() {
+		err := s.srv.memory.out.Acquire(s.ctx, int64(n))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.awaiting = false
+		if err != nil { // the session ends
+			return
+		}
+		s.credit = n
+		s.grant()
+		s.srv.memory.out.Release(int64(s.credit)) // if somebody else was first
+		s.credit = 0
+	})
+}
+
+// watch ends the session if its initiator owes data and sends none for too
+// long: others may be waiting for the memory that is kept for it.
+func (s *session) watch() {
+	tick := time.NewTicker(s.srv.o.DataTimeout / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		stalled := false
+		for _, t := range s.tasks {
+			if t.state == gathering && (t.unsolicited || len(t.r2ts) > 0) && time.Since(s.moved) > s.srv.o.DataTimeout {
+				stalled = true
+				break
+			}
+		}
+		s.mu.Unlock()
+		if stalled {
+			s.kill("it owes data and sends none")
+			return
+		}
+	}
+}
