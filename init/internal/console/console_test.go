@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv("CONSOLE_TEST") == "" {
 		os.Exit(m.Run())
 	}
+	// A hang-up ends a shell even if the tests were started with nohup.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	go func() { <-hup; os.Exit(1) }()
 	if _, err := os.OpenFile("/dev/tty", os.O_RDWR, 0); err != nil {
 		fmt.Println("no controlling terminal:", err)
 	}
