@@ -1,6 +1,7 @@
 package scsi
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -50,6 +51,12 @@ func TestVitalPages(t *testing.T) {
 		{"provisioning, thick", thick, "b2", "00 b2 0004 00 00 00 00"},
 	} {
 		wantBytes(t, tt.name, tt.r.good(t, "12 01"+tt.page+"ffff 00", nil), tt.want)
+		// A short allocation length cuts the page, and leaves its length field
+		// as it is (SPC-4 section 4.2.5.6).
+		whole := tt.r.good(t, "12 01"+tt.page+"ffff 00", nil)
+		if got := tt.r.good(t, "12 01"+tt.page+"0006 00", nil); !bytes.Equal(got, whole[:6]) {
+			t.Errorf("%s, cut: got %x, want %x", tt.name, got, whole[:6])
+		}
 	}
 }
 

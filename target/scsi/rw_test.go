@@ -340,6 +340,23 @@ func TestVerify(t *testing.T) {
 	wantSense(t, r.run("2f 06 00000005 00 0002 00", data[:512]), miscompare, miscompareDuringVerify)
 }
 
+func TestFirstDifference(t *testing.T) {
+	for n := range 20 {
+		if got := firstDifference(make([]byte, n), make([]byte, n+1)); got != -1 {
+			t.Errorf("%d bytes, the same: %d", n, got)
+		}
+		for i := range n {
+			b := make([]byte, n)
+			for j := i; j < n; j += 2 { // more that differ don't matter
+				b[j] = 1
+			}
+			if got := firstDifference(b, make([]byte, n+1)); got != i {
+				t.Errorf("%d bytes, differing from %d on: %d", n, i, got)
+			}
+		}
+	}
+}
+
 func TestWriteSame(t *testing.T) {
 	one := bytes.Repeat([]byte{0xa6}, 512)
 	for _, tt := range []struct {
