@@ -316,3 +316,25 @@ func TestMemberTag(t *testing.T) {
 		}
 	}
 }
+
+// A configuration that isn't the user's own doesn't write to disks: the pool
+// that is there is activated, and that is all.
+func TestActivateOnly(t *testing.T) {
+	p := Plan{Steps: []Step{
+		StampDisk{Path: "/dev/vda"}, CreateGroup{Pool: "tank"}, Activate{Pool: "tank"},
+		CreateVolume{Pool: "tank", Volume: "vm1"}, GrowVolume{Pool: "tank", Volume: "vm2"},
+	}, Again: true}
+	p.activateOnly("tank")
+	if diff := cmp.Diff([]Step{Activate{Pool: "tank"}}, p.Steps); diff != "" {
+		t.Errorf("steps (-want +got)\n%s", diff)
+	}
+	if p.Again || len(p.Problems) != 1 || p.Problems[0].Health != status.Degraded {
+		t.Errorf("again %v, problems %+v; want the restriction told once", p.Again, p.Problems)
+	}
+
+	p = Plan{Steps: []Step{Activate{Pool: "tank"}}}
+	p.activateOnly("tank")
+	if len(p.Problems) != 0 {
+		t.Errorf("nothing was held back, but problems are %+v", p.Problems)
+	}
+}

@@ -109,8 +109,14 @@ func (s CreateThinPool) String() string {
 	return fmt.Sprintf("create thin pool of %s with %d copies", s.Pool, s.Copies)
 }
 
-func (s Finish) String() string   { return fmt.Sprintf("complete pool %s", s.Pool) }
-func (s Activate) String() string { return fmt.Sprintf("activate pool %s (%s)", s.Pool, s.Mode) }
+func (s Finish) String() string { return fmt.Sprintf("complete pool %s", s.Pool) }
+
+func (s Activate) String() string {
+	if s.Mode == lvm.Partial {
+		return fmt.Sprintf("activate pool %s without its missing disks", s.Pool)
+	}
+	return fmt.Sprintf("activate pool %s", s.Pool)
+}
 
 func (s CreateVolume) String() string {
 	return fmt.Sprintf("create volume %s in pool %s with %d bytes", s.Volume, s.Pool, s.Size)
