@@ -1,0 +1,106 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// targetd is the target as a process on the host, which can be killed and
+// started again at the same port.
+type targetd struct {
+	program string
+	args    []string
+	cmd     *exec.Cmd // nil while it doesn't run
+	out     output
+}
+
+// newTargetd builds targetd and starts it. It ends with the test.
+func newTargetd(t *testing.T, args ...string) *targetd {
+	t.Helper()
+	d := &targetd{program: filepath.Join(t.TempDir(), "targetd"), args: args}
+	run(t, "go", "build", "-o", d.program, "sanstick/target/cmd/targetd")
+	t.Cleanup(func() {
+		if d.cmd != nil {
+			d.kill(t)
+		}
+		if t.Failed() {
+			t.Logf("targetd said:\n%s", d.out.String())
+		}
+	})
+	d.start(t)
+	return d
+}
+
+// start starts it and waits until it serves.
+func (d *targetd) start(t *testing.T) {
+	t.Helper()
+	d.out.reset()
+	d.cmd = exec.Command(d.program, d.args...)
+	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.cmd.Start(); err != nil {
+		d.cmd = nil
+		t.Fatal(err)
+	}
+	for range 500 {
+		if strings.Contains(d.out.String(), "serving ") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("targetd does not serve")
+}
+
+// kill ends it the hard way.
+func (d *targetd) kill(t *testing.T) {
+	t.Helper()
+	if err := d.cmd.Process.Kill(); err != nil {
+		t.Errorf("cannot kill targetd: %v", err)
+	}
+	_ = d.cmd.Wait() // says that it was killed
+	d.cmd = nil
+}
+
+// stop ends it the way Ctrl-C does.
+func (d *targetd) stop(t *testing.T) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Errorf("cannot stop targetd: %v", err)
+	}
+	if err := d.cmd.Wait(); err != nil {
+		t.Errorf("targetd ended badly: %v", err)
+	}
+	d.cmd = nil
+}
+
+// output collects what a process prints while others read it.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func (o *output) reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf.Reset()
+}
