@@ -90,11 +90,12 @@ before=$(lost)
 say outage begins
 n=0
 until [ "$(lost)" -gt "$before" ]; do
-	writeRaw "$(param outage)" >/dev/null 2>&1 || say outage-error "in write $n"
+	# Zeros first, so that a pattern that gets lost is missed.
+	dd if=/dev/zero of=/dev/sda bs=64k seek="$(param outage)" count=$chunks oflag=direct conv=notrunc 2>/dev/null &&
+		writeRaw "$(param outage)" 2>/dev/null || say outage-error "in round $n"
 	n=$((n + 1))
-	[ $n -lt 200 ] || die "the session did not notice that its target is gone"
+	[ $n -lt 100 ] || die "the session did not notice that its target is gone"
 done
-outcome outage-write writeRaw "$(param outage)"
 fact outage-state attribute session/session state
 fact outage-read readRaw "$(param outage)"
 outcome logout logout
