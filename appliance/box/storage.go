@@ -61,7 +61,7 @@ type opened struct {
 
 func newStorage(b *box) (*storage, error) {
 	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), volumes: map[string]*opened{}}
-	o := target.Options{Log: b.log}
+	o := target.Options{Log: b.log, Memory: targetMemory(memory(b.o.ProcDir).Total), MaxConnections: maxConnections}
 	if portal := b.portal; portal != "" {
 		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
 		o.Advertise = func(net.Addr) []string { return []string{portal} }
@@ -74,6 +74,17 @@ func newStorage(b *box) (*storage, error) {
 		s.targets = append(s.targets, &export{config: t})
 	}
 	return s, nil
+}
+
+// maxConnections keeps what each connection costs by itself (some 400 KiB at
+// worst) small on a machine of 512 MiB.
+const maxConnections = 128
+
+// targetMemory is how many bytes of the machine's memory the target may fill
+// with data on its way: a fifth, which leaves room for the garbage collector,
+// the system and LVM on the smallest machine.
+func targetMemory(total uint64) int {
+	return int(min(max(total/5, 64<<20), 1<<30))
 }
 
 func (s *storage) String() string         { return "storage" }

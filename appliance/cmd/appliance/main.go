@@ -10,8 +10,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sanstick/appliance/box"
 )
@@ -56,5 +59,15 @@ func run(release, verbose bool) error {
 		defer cancel()
 		return box.Release(ctx, o)
 	}
+	limitMemory()
 	return box.Run(ctx, o)
+}
+
+// limitMemory lets the garbage collector work harder before this process takes
+// more than half of the machine.
+func limitMemory() {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err == nil {
+		debug.SetMemoryLimit(int64(info.Totalram) * int64(info.Unit) / 2)
+	}
 }
