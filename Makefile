@@ -51,7 +51,7 @@ fresh: ## prove `make test` and `make run` on a fresh Debian root (root, slow)
 	@.ci/fresh
 
 clean: ## remove build/, with the disks of make run
-	@rm -rf build
+	@rm -rf --one-file-system build
 
 deps-run: PACKAGES := $(RUN_PACKAGES)
 deps-test: PACKAGES := $(RUN_PACKAGES) $(TEST_PACKAGES)
