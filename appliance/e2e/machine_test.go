@@ -135,7 +135,8 @@ func (m *machine) awaitLUN(t *testing.T, iqn string) time.Duration {
 	t.Helper()
 	deadline := time.Now().Add(bootTime)
 	for time.Now().Before(deadline) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		// Short: QEMU accepts connections before the machine does.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		out, err := exec.CommandContext(ctx, "iscsi-readcapacity16", m.url(iqn)).CombinedOutput()
 		cancel()
 		if err == nil && bytes.Contains(out, []byte("RETURNED LOGICAL BLOCK ADDRESS")) {
@@ -153,13 +154,16 @@ func (m *machine) await(t *testing.T, pattern string) (string, error) {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.Now().Add(bootTime)
-	for {
+	for ended := false; ; {
 		if match := re.FindStringSubmatch(m.Serial()); match != nil {
 			return match[len(match)-1], nil
 		}
+		if ended {
+			return "", fmt.Errorf("the machine ended before it said %q", pattern)
+		}
 		select {
 		case <-m.Done():
-			return "", fmt.Errorf("the machine ended before it said %q", pattern)
+			ended = true // it may have said it at the very end
 		case <-t.Context().Done():
 			return "", t.Context().Err()
 		case <-time.After(50 * time.Millisecond):
