@@ -113,9 +113,9 @@ func (t *Task) verify() Result {
 	if err := u.flush(t.info); err != nil {
 		return t.done(err, writing)
 	}
-	buf := make([]byte, min(n, verifyChunk))
+	buf := make([]byte, min(n, scratch))
 	for at := int64(0); at < n; at += int64(len(buf)) {
-		buf = buf[:min(n-at, verifyChunk)]
+		buf = buf[:min(n-at, scratch)]
 		if _, err := u.dev.ReadAt(buf, off+at); err != nil {
 			return t.done(err, reading)
 		}
@@ -134,9 +134,9 @@ func (t *Task) verify() Result {
 	return Result{Status: Good}
 }
 
-// verifyChunk is how much VERIFY reads at once: a multiple of every block
-// size.
-const verifyChunk = 1 << 20
+// scratch is how many bytes VERIFY reads and WRITE SAME writes at once: a
+// multiple of every block size, and small, because no budget counts it.
+const scratch = 128 << 10
 
 // firstDifference returns where b first differs from the beginning of want,
 // -1 if it doesn't. It halves what is left until one byte is, as comparing
@@ -205,19 +205,15 @@ func (t *Task) writeSame() Result {
 	if zero(t.out) {
 		return t.done(dev.WriteZeroes(off, n), writing)
 	}
-	buf := bytes.Repeat(t.out, int(min(n, sameChunk))/len(t.out))
+	buf := bytes.Repeat(t.out, int(min(n, scratch))/len(t.out))
 	for at := int64(0); at < n; at += int64(len(buf)) {
-		buf = buf[:min(n-at, sameChunk)]
+		buf = buf[:min(n-at, scratch)]
 		if _, err := dev.WriteAt(buf, off+at); err != nil {
 			return t.done(err, writing)
 		}
 	}
 	return Result{Status: Good}
 }
-
-// sameChunk is how much WRITE SAME writes at once: a multiple of every block
-// size.
-const sameChunk = 1 << 20
 
 func zero(b []byte) bool {
 	for _, c := range b {
