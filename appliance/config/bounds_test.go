@@ -27,7 +27,8 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 }
 
-// No file of the size that is allowed keeps the parser busy for long.
+// No file of the size that is allowed keeps the parser busy for long. It takes
+// a second at most; the limit is for a loaded machine under -race.
 func TestParseIsBounded(t *testing.T) {
 	var keys, distinct strings.Builder
 	for i := range 20000 {
@@ -50,7 +51,7 @@ func TestParseIsBounded(t *testing.T) {
 			if _, err := Parse("a.toml", []byte(text)); err == nil {
 				t.Error("accepted")
 			}
-			if d := time.Since(start); d > 15*time.Second {
+			if d := time.Since(start); d > 2*time.Minute {
 				t.Errorf("took %v", d)
 			} else {
 				t.Log(d)
