@@ -47,22 +47,12 @@ func TestLinuxInitiator(t *testing.T) {
 	d := newTargetd(t, "--lun", "0="+disk+",thin", "--listen", fmt.Sprintf("127.0.0.1:%d", port), "--iqn", iqn,
 		"--initiator", linuxInitiator, "--chap", "linux:"+secret, "--mutual", "san:"+mutual)
 
-	started := time.Now()
-	vm, err := qemu.Start(t.Context(), qemu.Options{
+	m := bootGuest(t, qemu.Options{
 		Kernel: vmlinuz, Initrd: initrd, MemoryMiB: 512, NoReboot: true,
 		Append: fmt.Sprintf("console=ttyS0 quiet panic=-1 portal=10.0.2.2:%d iqn=%s secret=%s mutual=%s raw=%d outage=%d",
 			port, iqn, secret, mutual, rawAt/chunk, outageAt/chunk),
 	})
-	if err != nil {
-		t.Fatalf("cannot start QEMU: %v", err)
-	}
-	m := &machine{VM: vm, port: port, started: started}
-	t.Cleanup(func() {
-		m.Kill()
-		if t.Failed() {
-			t.Logf("console of the machine:\n%s", m.Serial())
-		}
-	})
+	m.port = port
 	if _, err := m.await(t, `TEST outage: begins`); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +68,7 @@ func TestLinuxInitiator(t *testing.T) {
 	if err := m.Wait(); err != nil {
 		t.Error(err)
 	}
-	t.Logf("the guest ran for %.1f s", time.Since(started).Seconds())
+	t.Logf("the guest ran for %.1f s", time.Since(m.started).Seconds())
 	d.stop(t)
 
 	console := strings.ReplaceAll(m.Serial(), "\r", "")

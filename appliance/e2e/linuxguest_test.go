@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/u-root/mkuimage/cpio"
 
 	"sanstick/imagebuild/apt"
 	built "sanstick/imagebuild/image"
+	"sanstick/imagebuild/qemu"
 	"sanstick/imagebuild/rootfs"
 )
 
@@ -148,4 +150,34 @@ func moduleFiles(t *testing.T, modulesDep string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// bootGuest starts a machine without firmware and waits until its first
+// program runs. Once in some thirty times QEMU's emulation hangs before the
+// kernel prints a byte, which says nothing about a target: then it is started
+// again.
+func bootGuest(t *testing.T, o qemu.Options) *machine {
+	t.Helper()
+	for attempt := 1; ; attempt++ {
+		started := time.Now()
+		vm, err := qemu.Start(t.Context(), o)
+		if err != nil {
+			t.Fatalf("cannot start QEMU: %v", err)
+		}
+		m := &machine{VM: vm, started: started}
+		t.Cleanup(func() {
+			m.Kill()
+			if t.Failed() {
+				t.Logf("console of the machine:\n%s", m.Serial())
+			}
+		})
+		if _, err = m.await(t, `TEST guest: up`); err == nil {
+			return m
+		}
+		if attempt == 3 || m.Serial() != "" {
+			t.Fatal(err)
+		}
+		t.Logf("QEMU hung before the kernel printed anything: starting it again")
+		m.Kill()
+	}
 }

@@ -16,6 +16,7 @@ outcome() { name=$1; shift; out=$("$@" 2>&1) && say "$name" ok || say "$name" "e
 param() { sed -n "s/.*\\b$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
 die() { say died "$1"; dmesg | tail -40; poweroff -f; }
 
+say guest up
 portal=$(param portal) iqn=$(param iqn) pattern=/pattern
 chunks=$(( $(stat -c %s $pattern) / 65536 ))
 
