@@ -1,6 +1,7 @@
 package blkdev
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -173,6 +174,37 @@ func TestFreesSpace(t *testing.T) {
 		if now := used(t, file); now > full-1<<20 {
 			t.Errorf("%s: the file takes %d bytes, %d before", name, now, full)
 		}
+	}
+}
+
+// A discard may do nothing, in whole or in part, and still succeed.
+func TestWriteZeroesWhereDiscardDoesNot(t *testing.T) {
+	device, _ := newLoop(t, 4<<20, 512)
+	d, err := Open(device, Options{ReadsZero: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	discarded := int64(0)
+	d.discard = func(_, length int64) error { discarded += length; return nil }
+	want := bytes.Repeat([]byte{0xa5}, 4<<20)
+	if _, err := d.WriteAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	const off, length = 512, 3<<20 + 1024
+	if err := d.WriteZeroes(off, length); err != nil {
+		t.Fatal(err)
+	}
+	if discarded == 0 {
+		t.Error("nothing was discarded")
+	}
+	clear(want[off : off+length])
+	got := make([]byte, len(want))
+	if _, err := d.ReadAt(got, 0); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("what the discard left out is not zero, or something else is")
 	}
 }
 

@@ -26,12 +26,7 @@ func alignedBuffer(n int, align uintptr) []byte {
 // bounced does I/O for memory that isn't aligned, through a buffer that is,
 // piece by piece.
 func (d *Device) bounced(p []byte, off int64, io func(buf, p []byte, off int64) error) (int, error) {
-	var buf []byte
-	select {
-	case buf = <-d.bounce:
-	default:
-		buf = alignedBuffer(bounceSize, d.align)
-	}
+	buf := d.takeBuffer()
 	done := 0
 	for done < len(p) {
 		n := min(len(p)-done, bounceSize)
@@ -40,9 +35,24 @@ func (d *Device) bounced(p []byte, off int64, io func(buf, p []byte, off int64) 
 		}
 		done += n
 	}
+	d.keepBuffer(buf)
+	return done, nil
+}
+
+// takeBuffer returns an aligned buffer of bounceSize bytes.
+func (d *Device) takeBuffer() []byte {
+	select {
+	case buf := <-d.bounce:
+		return buf
+	default:
+		return alignedBuffer(bounceSize, d.align)
+	}
+}
+
+// keepBuffer keeps a buffer of takeBuffer for later.
+func (d *Device) keepBuffer(buf []byte) {
 	select {
 	case d.bounce <- buf:
 	default:
 	}
-	return done, nil
 }
