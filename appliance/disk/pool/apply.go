@@ -11,8 +11,16 @@ import (
 func (m *Manager) apply(ctx context.Context, step Step) error {
 	switch s := step.(type) {
 	case StampDisk:
-		return m.withDevice(s.Path, func(d Device) error { return writeStamp(d, s.Stamp, s.Reset) })
+		return m.withDevice(s.Path, func(d Device) error {
+			if err := m.recheck(s, d); err != nil {
+				return err
+			}
+			return writeStamp(d, s.Stamp, s.Reset)
+		})
 	case CreateGroup:
+		if err := m.checkStamps(s); err != nil {
+			return err
+		}
 		if err := m.lvm.CreateGroup(ctx, s.Pool, s.Paths, []string{Tag, creatingTag}); err != nil {
 			return err
 		}

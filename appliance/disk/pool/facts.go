@@ -97,3 +97,16 @@ func candidates(spec Spec, f Facts) []disk.Disk {
 	}
 	return all
 }
+
+// sameDisk returns two disks that can't be told apart: one disk with two paths,
+// say. None if there are none.
+func sameDisk(disks []disk.Disk) []disk.Disk {
+	for i, a := range disks {
+		for _, b := range disks[:i] {
+			if a.WWN != "" && a.WWN == b.WWN || (a.WWN == "" || b.WWN == "") && a.Serial != "" && a.Serial == b.Serial {
+				return []disk.Disk{b, a}
+			}
+		}
+	}
+	return nil
+}

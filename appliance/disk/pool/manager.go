@@ -44,7 +44,8 @@ type Manager struct {
 	o   Options
 	lvm *lvm.Client
 
-	op chan struct{} // held by whoever changes or reads LVM's state; lock order: before mu
+	op    chan struct{} // held by whoever changes or reads LVM's state; lock order: before mu
+	again bool          // bringing up broke off: try again though no disk has changed; guarded by op
 
 	mu       sync.Mutex
 	specs    []Spec
@@ -104,7 +105,8 @@ func (m *Manager) Bring(ctx context.Context, specs []Spec) error {
 	m.specs = slices.Clone(specs)
 	m.mu.Unlock()
 	b := m.newBringer(specs)
-	if err := b.run(ctx); err != nil {
+	err := b.run(ctx)
+	if m.again = err != nil; m.again {
 		return err
 	}
 	return m.failures(specs)
@@ -130,20 +132,32 @@ func (m *Manager) failures(specs []Spec) error {
 func (m *Manager) Volume(pool, name string) (path, uuid string, size int64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var same []lvm.Group
 	for _, g := range m.facts.LVM.Groups {
-		if g.Name != pool || !ours(g) || g.Tagged(creatingTag) {
-			continue
+		if g.Name == pool && ours(g) && !g.Tagged(creatingTag) {
+			same = append(same, g)
 		}
-		v, ok := g.Volume(name)
-		if !ok || v.Type != "thin" {
-			return "", "", 0, fmt.Errorf("volume %s isn't in pool %s", name, pool)
-		}
-		if !m.active[lvm.DeviceName(pool, name)] {
-			return "", "", 0, fmt.Errorf("volume %s of pool %s isn't active", name, pool)
-		}
-		return devicePath(pool, name), v.UUID, v.Size, nil
 	}
-	return "", "", 0, fmt.Errorf("pool %s isn't here", pool)
+	if len(same) > 1 { // a copy has come; the path is that of the one in use
+		same = slices.DeleteFunc(same, func(g lvm.Group) bool {
+			v, _ := g.Volume(name)
+			return !v.Active
+		})
+		if len(same) != 1 {
+			return "", "", 0, fmt.Errorf("pool %s exists more than once", pool)
+		}
+	}
+	if len(same) == 0 {
+		return "", "", 0, fmt.Errorf("pool %s isn't here", pool)
+	}
+	v, ok := same[0].Volume(name)
+	if !ok || v.Type != "thin" {
+		return "", "", 0, fmt.Errorf("volume %s isn't in pool %s", name, pool)
+	}
+	if !m.active[lvm.DeviceName(pool, name)] {
+		return "", "", 0, fmt.Errorf("volume %s of pool %s isn't active", name, pool)
+	}
+	return devicePath(pool, name), v.UUID, v.Size, nil
 }
 
 // releaseLimit bounds Release: a dead disk must not keep a PC from powering

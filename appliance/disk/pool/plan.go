@@ -194,7 +194,11 @@ func chooseAny(spec Spec, f Facts, taken map[string]string) (p Plan, disks []dis
 	if spec.Layout == Mirror {
 		least, most = 2, 3
 	}
+	twins := sameDisk(disks)
 	switch {
+	case len(twins) > 0:
+		p.problem(status.Failed, fmt.Sprintf("pool %s can't be created: these may be one disk, for they tell the same serial number or WWN (%s)", spec.Name, names(twins)),
+			"connect each disk once, or name the disks in the configuration instead of \"*\"")
 	case len(disks) < least:
 		p.Wait = fmt.Sprintf("%d blank disks (%d here)", least, len(disks))
 		what := fmt.Sprintf("pool %s can't be created: it needs %d blank disks, and %d are here", spec.Name, least, len(disks))

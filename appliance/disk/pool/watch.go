@@ -106,8 +106,10 @@ func (m *Manager) refresh(ctx context.Context) error {
 		return err
 	}
 	changed, err := m.readDisks()
+	changed = changed || m.again
 	if err == nil && changed {
 		err = m.retry(ctx)
+		m.again = err != nil
 	}
 	m.unlock()
 	if err != nil {
