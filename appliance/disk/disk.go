@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // sectorSize is the unit of sizes in sysfs, whatever the disk's own block is.
@@ -147,7 +148,8 @@ func scanOne(sysfs, name string) (d Disk, ok bool, err error) {
 		return Disk{}, false, err
 	}
 	size, err := attrInt(dir, "size")
-	if errors.Is(err, fs.ErrNotExist) {
+	// What is open while the disk goes gives ENODEV.
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
 		return Disk{}, false, nil
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package disk_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,5 +134,32 @@ func TestFind(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("Find(%q) (-want +got):\n%s", tt.name, diff)
 		}
+	}
+}
+
+// A disk that is unplugged at this moment doesn't hide the others. Its
+// attributes in sysfs give ENODEV; a socket, when opened, gives the like.
+func TestScanVanishing(t *testing.T) {
+	root, err := os.MkdirTemp("", "scan") // short: the name of a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(root)
+	for _, name := range []string{"vda", "vdb"} {
+		if err := os.MkdirAll(filepath.Join(root, "block", name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("unix", filepath.Join(root, "block/vda/size"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.WriteFile(filepath.Join(root, "block/vdb/size"), []byte("8\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	disks, err := disk.Scan(root)
+	if err != nil || len(disks) != 1 || disks[0].Name != "vdb" {
+		t.Errorf("disks %v, %v", disks, err)
 	}
 }

@@ -124,3 +124,24 @@ func TestPartialError(t *testing.T) {
 		}
 	}
 }
+
+// deadlines fails commands that could run for ever.
+type deadlines struct{ t *testing.T }
+
+func (d deadlines) Run(ctx context.Context, c sys.Command) (sys.Output, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		d.t.Errorf("%s may run for ever", c)
+	}
+	return sys.Output{Stdout: []byte(`{}`)}, nil
+}
+
+func TestTimeLimits(t *testing.T) {
+	c := &lvm.Client{Runner: deadlines{t}}
+	if _, err := c.State(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := c.Activate(context.Background(), "tank", lvm.Degraded); err != nil {
+		t.Error(err)
+	}
+	_, _ = c.Devices(context.Background())
+}

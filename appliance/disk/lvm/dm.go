@@ -52,7 +52,7 @@ type Thin struct {
 // Devices lists all active device-mapper devices. It asks the kernel only and
 // reads no disk.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
-	out, err := c.run(ctx, orDefault(c.DMSetup, "/sbin/dmsetup"), []string{"status", "--noflush"})
+	out, err := c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), []string{"status", "--noflush"})
 	if err != nil {
 		return nil, fmt.Errorf("cannot read device-mapper's status: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"time"
 
 	"sanstick/appliance/sys"
 )
@@ -39,12 +40,27 @@ type PartialError struct{ Err *sys.ExitError }
 func (e *PartialError) Error() string { return e.Err.Error() }
 func (e *PartialError) Unwrap() error { return e.Err }
 
-// lvm runs one LVM command and returns what it printed.
+// How long tools may take. A disk that doesn't answer any more must not hold
+// up everything for ever.
+const (
+	// Activation checks the thin pools' metadata, up to 15 GiB of it on a slow
+	// disk; ending a change halfway is the last thing to do.
+	changeLimit = 30 * time.Minute
+	// Reports read a little of each disk.
+	reportLimit = 5 * time.Minute
+	// The kernel knows its own status.
+	statusLimit = 30 * time.Second
+)
+
+// lvm runs one LVM command that changes something.
 func (c *Client) lvm(ctx context.Context, args ...string) ([]byte, error) {
-	return c.run(ctx, orDefault(c.LVM, "/sbin/lvm"), args)
+	return c.run(ctx, changeLimit, orDefault(c.LVM, "/sbin/lvm"), args)
 }
 
-func (c *Client) run(ctx context.Context, name string, args []string) ([]byte, error) {
+// run runs one command and returns what it printed.
+func (c *Client) run(ctx context.Context, limit time.Duration, name string, args []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it didn't end within %v", limit))
+	defer cancel()
 	cmd := sys.Command{Name: name, Args: args, Env: []string{"DM_DISABLE_UDEV=1", "LC_ALL=C"}, Stdin: strings.NewReader("")}
 	out, err := c.Runner.Run(ctx, cmd)
 	if log := c.Log; log != nil {
