@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"sanstick/appliance/status"
 	"sanstick/imagebuild/qemu"
 	"sanstick/imagebuild/stick"
+	"sanstick/target/iscsitest"
 )
 
 const (
@@ -129,23 +129,35 @@ func (m *machine) url(iqn string) string {
 	return fmt.Sprintf("iscsi://127.0.0.1:%d/%s/0", m.port, iqn)
 }
 
-// awaitLUN waits until the LUN answers, and returns how long that took from
-// the start of QEMU.
+// awaitLUN waits until the target lets an initiator in, and returns how long
+// that took from the start of QEMU. The first command follows by libiscsi.
 func (m *machine) awaitLUN(t *testing.T, iqn string) time.Duration {
 	t.Helper()
 	deadline := time.Now().Add(bootTime)
 	for time.Now().Before(deadline) {
-		// Short: QEMU accepts connections before the machine does.
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		out, err := exec.CommandContext(ctx, "iscsi-readcapacity16", m.url(iqn)).CombinedOutput()
-		cancel()
-		if err == nil && bytes.Contains(out, []byte("RETURNED LOGICAL BLOCK ADDRESS")) {
-			return time.Since(m.started)
+		if m.tryLogin(t.Context(), iqn) == nil {
+			took := time.Since(m.started)
+			run(t, "iscsi-readcapacity16", m.url(iqn))
+			return took
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 	t.Fatalf("%s did not answer within %v of waiting", iqn, bootTime)
 	return 0
+}
+
+// tryLogin logs in once. It doesn't wait long: QEMU accepts connections before
+// the machine does.
+func (m *machine) tryLogin(ctx context.Context, iqn string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	c, err := iscsitest.Dial(ctx, fmt.Sprintf("127.0.0.1:%d", m.port))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.Login(iscsitest.Names("iqn.2006-12.test.sanstick:waiting", iqn)...)
+	return err
 }
 
 // await waits until the console has shown pattern, however long ago, and
