@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"sanstick/appliance/status"
 )
@@ -176,6 +177,38 @@ func TestRunReplacesOnlyDeadSockets(t *testing.T) {
 
 // The end of the server waits for a request under way, which sees no
 // cancellation before it is done.
+// A daemon that is too busy to accept is not a dead one.
+func TestRunLeavesBusySockets(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: socket}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for { // until the queue of connections is full
+		c, err := net.Dial("unix", socket)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	s := New(Options{Socket: socket, Status: fixed(status.Snapshot{}, nil)})
+	if err := s.Run(ctx); err == nil || !strings.Contains(err.Error(), "another appliance daemon") {
+		t.Errorf("Run on a busy daemon's socket = %v", err)
+	}
+	if _, err := os.Lstat(socket); err != nil {
+		t.Errorf("the busy daemon's socket: %v", err)
+	}
+}
+
 func TestStopWaitsForRequests(t *testing.T) {
 	inside, release := make(chan struct{}), make(chan struct{})
 	c, stop := start(t, filepath.Join(t.TempDir(), "api.sock"), func(ctx context.Context) (status.Snapshot, error) {

@@ -80,6 +80,8 @@ func (s *Server) Run(ctx context.Context) error {
 
 	select {
 	case err := <-served:
+		cancel()
+		srv.Close()
 		return fmt.Errorf("cannot serve: %w", err)
 	case <-ctx.Done():
 	}

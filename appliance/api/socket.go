@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -77,9 +78,13 @@ func replaceable(ctx context.Context, path string) error {
 	}
 	d := net.Dialer{Timeout: time.Second}
 	c, err := d.DialContext(ctx, "unix", path)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist): // nobody listens
 		return nil
+	case err != nil && !errors.Is(err, syscall.EAGAIN): // which is somebody who is too busy
+		return fmt.Errorf("cannot tell whether another daemon listens: %w", err)
+	case err == nil:
+		c.Close()
 	}
-	c.Close()
 	return fmt.Errorf("cannot listen on %s: another appliance daemon answers there; stop it first", path)
 }
