@@ -133,3 +133,37 @@ func TestVolumeOfTwins(t *testing.T) {
 		t.Errorf("uuid %q without knowing which", uuid)
 	}
 }
+
+// A half-made disk that somebody has used for something else since is theirs.
+func TestStampUnderOtherData(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		at      int
+		data    string
+		stamped bool
+	}{
+		{"nothing", 0, "", true},
+		{"label of LVM", 512, "LABELONE", true},
+		{"partition table", 450, "\x83", false},
+		{"xfs", 0, "XFSB", false},
+		{"ext4", 1024 + 56, "\x53\xef", false},
+	} {
+		w := newWorld(t, "a")
+		m, _ := w.manager(nil)
+		enc, err := Stamp{Pool: "tank", Disk: "A"}.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 4096)
+		copy(b[stampOffset:], enc)
+		copy(b[tt.at:], tt.data)
+		w.disks["/dev/vda"].put(b, 0)
+		d, err := m.diskNow("/dev/vda")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, f := m.examine(d); (s != nil) != tt.stamped || f.Blank {
+			t.Errorf("%s: stamp %v, found %+v", tt.name, s, f)
+		}
+	}
+}

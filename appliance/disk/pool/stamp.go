@@ -54,11 +54,18 @@ func decodeStamp(b []byte) (Stamp, error) {
 	return Stamp{Pool: lines[0], Disk: lines[1]}, nil
 }
 
-// readStamp reads a disk's stamp, or errNoStamp.
+// readStamp reads a disk's stamp, or errNoStamp. Before it there may be nothing
+// but LVM's label, in the second sector: a partition table or a filesystem has
+// come later than the stamp, and is somebody's.
 func readStamp(r io.ReaderAt) (Stamp, error) {
 	block := alignedBuffer(stampBlock)
 	if _, err := r.ReadAt(block, 0); err != nil {
 		return Stamp{}, err
+	}
+	for _, b := range append(block[:512:512], block[1024:stampOffset]...) {
+		if b != 0 {
+			return Stamp{}, errNoStamp
+		}
 	}
 	return decodeStamp(block[stampOffset:][:stampSize])
 }
