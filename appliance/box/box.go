@@ -107,10 +107,13 @@ func Run(ctx context.Context, o Options) error {
 		Runner: o.Runner, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
 	})
 	tasks := []task.Task{
-		api.New(api.Options{Log: b.log, Socket: o.Socket, Status: b.snapshot}),
 		b.network,
 		b.storage,
-		task.Func("console", b.show),
+		// Volumes are served without these, too.
+		task.Restart("API", b.log, func() task.Task {
+			return api.New(api.Options{Log: b.log, Socket: o.Socket, Status: b.snapshot})
+		}),
+		task.Restart("console", b.log, func() task.Task { return task.Func("console", b.show) }),
 	}
 	if b.stick == nil {
 		tasks = append(tasks, task.Func("stick", b.lateStick))
