@@ -194,6 +194,10 @@ func (m *machine) shell(t *testing.T, command string) string {
 		if _, err := m.await(t, `[Pp]ress Enter for a shell`); err != nil {
 			t.Fatal(err)
 		}
+		// When the network is up, less is said in between.
+		if _, err := m.await(t, `\n  address: `); err != nil {
+			t.Fatal(err)
+		}
 		m.send(t, "")
 	}
 	m.commands++
@@ -202,7 +206,7 @@ func (m *machine) shell(t *testing.T, command string) string {
 	// matches.
 	m.send(t, fmt.Sprintf(`echo BEG''IN-%d; %s; echo EN''D-%d`, n, command, n))
 	// With the prompt behind it: what is typed earlier may be thrown away.
-	out, err := m.await(t, fmt.Sprintf(`(?s)BEGIN-%d\r?\n(.*?)END-%d\r?\n.*\$ `, n, n))
+	out, err := m.await(t, fmt.Sprintf(`(?s)BEGIN-%d(.*?)END-%d.*\$ `, n, n))
 	if err != nil {
 		t.Fatalf("no answer to %q at the shell: %v", command, err)
 	}
