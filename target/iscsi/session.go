@@ -154,7 +154,7 @@ func (s *session) serve() {
 	}
 }
 
-// readAll reads until there is an error. A panic ends this session only.
+// readAll reads until there is an error. A panic ends the one session it is in.
 func (s *session) readAll() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
