@@ -94,7 +94,9 @@ func (s *Server) newSession(nc net.Conn, p login.Params, t *Target, from *sessio
 			isid := fmt.Sprintf("%s,i,0x%x", p.InitiatorName, p.ISID[:])
 			sess.nexus = t.Device.NewNexus(isid, scsi.Port{
 				RelativeID: portalGroup, GroupID: portalGroup, Name: fmt.Sprintf("%s,t,0x%04x", t.Name, portalGroup),
-			})
+			}, sess)
+		} else {
+			sess.nexus.SetAborter(sess)
 		}
 		s.sessions[sess.key] = sess
 	}

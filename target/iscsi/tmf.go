@@ -1,6 +1,9 @@
 package iscsi
 
-import "sanstick/target/iscsi/internal/pdu"
+import (
+	"sanstick/target/iscsi/internal/pdu"
+	"sanstick/target/scsi"
+)
 
 // taskRequest starts a task management function (section 11.5). Its answer
 // goes out when nothing of the tasks it ended can have an effect any more; the
@@ -87,6 +90,11 @@ func (s *session) everywhere(exists bool, match func(*task) bool) (code byte, wa
 		wait = append(wait, o.abort(match)...)
 	}
 	return pdu.TMFComplete, wait
+}
+
+// AbortTasks implements scsi.Aborter.
+func (s *session) AbortTasks(match func(*scsi.Task) bool) []<-chan struct{} {
+	return s.abort(func(t *task) bool { return match(t.scsi) })
 }
 
 // abortTask is ABORT TASK with its rules for a task that hasn't come yet

@@ -239,7 +239,7 @@ func TestConcurrency(t *testing.T) {
 				t.Error(err)
 			}
 			r.dev.ResetUnit([8]byte{}, nil)
-			r.dev.NewNexus("short", testPort).Close()
+			r.dev.NewNexus("short", testPort, nil).Close()
 			if err := r.mem.Grow(testSize + int64(i+1)*512); err != nil {
 				t.Error(err)
 			}

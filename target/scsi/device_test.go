@@ -205,7 +205,7 @@ func TestUnitAttentionRules(t *testing.T) {
 
 func TestNexusesAreSeparate(t *testing.T) {
 	r := newRig(t, memdev.Options{}, UnitOptions{})
-	other := r.dev.NewNexus("other", testPort)
+	other := r.dev.NewNexus("other", testPort, nil)
 	wantAttentions(t, "old", r.nexus, 0)
 	wantAttentions(t, "new", other, 0, powerOnReset)
 }

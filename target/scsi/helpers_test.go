@@ -70,7 +70,7 @@ func newTestUnit(t testing.TB, d block.Device, name string, o UnitOptions) *Unit
 // every unit.
 func (r *rig) newNexus(t testing.TB) *Nexus {
 	t.Helper()
-	n := r.dev.NewNexus("iqn.2006-12.example:host,i,0x1", testPort)
+	n := r.dev.NewNexus("iqn.2006-12.example:host,i,0x1", testPort, nil)
 	for lun := range *n.paths.Load() {
 		wantSense(t, run(n, lun, "00", nil), unitAttention, powerOnReset)
 	}

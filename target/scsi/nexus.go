@@ -13,12 +13,23 @@ type Port struct {
 	Name       string // SCSI port name, for iSCSI "iqn...,t,0x0001"
 }
 
+// Aborter is the transport's part in commands that end the tasks of another
+// nexus, such as PREEMPT AND ABORT.
+type Aborter interface {
+	// AbortTasks ends the tasks of the nexus that match, without an answer to
+	// its initiator. Nothing of them can have an effect on a unit any more once
+	// the channels it returns are closed. It doesn't block, may be called from
+	// any goroutine, and calls match with its own locks held.
+	AbortTasks(match func(*Task) bool) []<-chan struct{}
+}
+
 // Nexus is one initiator's way to a target device (an I_T nexus): it knows
 // what that initiator hasn't been told yet. Safe for concurrent use.
 type Nexus struct {
 	device    *Device
 	initiator string
 	port      Port
+	aborter   atomic.Pointer[Aborter]
 
 	// paths is replaced, never changed; see Device.units.
 	paths atomic.Pointer[map[uint16]*path]
@@ -28,9 +39,10 @@ type Nexus struct {
 // NewNexus makes a nexus between an initiator port (for iSCSI
 // "iqn...,i,0x<ISID>") and a target port. Its first command to each unit is
 // answered with a POWER ON, RESET unit attention. Close it when the session
-// ends.
-func (d *Device) NewNexus(initiatorPort string, p Port) *Nexus {
+// ends. a may be nil in tests of single commands.
+func (d *Device) NewNexus(initiatorPort string, p Port, a Aborter) *Nexus {
 	n := &Nexus{device: d, initiator: initiatorPort, port: p}
+	n.SetAborter(a)
 	n.paths.Store(&map[uint16]*path{})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,6 +51,17 @@ func (d *Device) NewNexus(initiatorPort string, p Port) *Nexus {
 	}
 	d.nexuses[n] = struct{}{}
 	return n
+}
+
+// SetAborter tells who has the tasks of the nexus from now on.
+func (n *Nexus) SetAborter(a Aborter) { n.aborter.Store(&a) }
+
+// abortTasks is Aborter.AbortTasks.
+func (n *Nexus) abortTasks(match func(*Task) bool) []<-chan struct{} {
+	if a := *n.aborter.Load(); a != nil {
+		return a.AbortTasks(match)
+	}
+	return nil
 }
 
 // Close ends the nexus. Commands that are running go on to their end.

@@ -143,6 +143,25 @@ func (u *Unit) attention(c code, except *Nexus) {
 	}
 }
 
+// abortTasks ends all tasks on the unit of the nexuses that match, except one,
+// which may be nil. Nothing of them follows once the channels are closed.
+func (u *Unit) abortTasks(match func(*Nexus) bool, except *Task) (wait []<-chan struct{}) {
+	victims := make(map[*Nexus]struct{})
+	u.mu.Lock()
+	for p := range u.paths {
+		if match(p.nexus) {
+			victims[p.nexus] = struct{}{}
+		}
+	}
+	u.mu.Unlock()
+	for n := range victims {
+		wait = append(wait, n.abortTasks(func(t *Task) bool {
+			return t != except && t.path != nil && t.path.unit == u
+		})...)
+	}
+	return wait
+}
+
 // enter keeps the device open until the caller calls leave. It returns false
 // if the unit is closed or about to be.
 func (u *Unit) enter() bool {
