@@ -21,6 +21,9 @@ const (
 	// transfers: the extent's blocks are moved or looked at, so MaxTransfer
 	// applies.
 	transfers
+	// alone: no other command on the unit has its blocks while it runs. The
+	// others with transfers or writes share theirs; see rangeLocks.
+	alone
 	// thinOnly: exists on thin units only.
 	thinOnly
 )

@@ -37,6 +37,9 @@ func TestTableIsSound(t *testing.T) {
 		if c.flags&transfers != 0 && c.flags&extent == 0 {
 			t.Errorf("%s: transfers blocks without an extent", c.name)
 		}
+		if c.flags&alone != 0 && c.flags&extent == 0 {
+			t.Errorf("%s: alone without an extent", c.name)
+		}
 		if c.allocation.size != 0 && c.direction != DataIn {
 			t.Errorf("%s: an allocation length, but no data-in", c.name)
 		}
@@ -331,7 +334,10 @@ func FuzzDecodeUnmap(f *testing.F) {
 	})
 }
 
-func BenchmarkRead4K(b *testing.B) {
+func BenchmarkRead4K(b *testing.B)  { benchmark4K(b, 0x88) }
+func BenchmarkWrite4K(b *testing.B) { benchmark4K(b, 0x8a) }
+
+func benchmark4K(b *testing.B, op byte) {
 	r := newRig(b, memdev.Options{}, UnitOptions{})
 	// faultdev has a lock of its own: measure without it.
 	d := NewDevice(testName)
@@ -339,13 +345,13 @@ func BenchmarkRead4K(b *testing.B) {
 		b.Fatal(err)
 	}
 	n := (&rig{dev: d}).newNexus(b)
-	read := transfer(0x88, 8, 8, 0)
+	command := transfer(op, 8, 8, 0)
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		buf := make([]byte, 4096)
 		alloc := func(n int) []byte { return buf[:n] }
 		for p.Next() {
-			if got := n.NewTask([8]byte{}, read).Run(nil, alloc); got.Status != Good {
+			if got := n.NewTask([8]byte{}, command).Run(buf, alloc); got.Status != Good {
 				b.Error(got.Status)
 			}
 		}

@@ -100,6 +100,12 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 		defer u.leave()
 	}
 	t.out, t.alloc = out, alloc
+	switch f := t.command.flags; {
+	case f&alone != 0:
+		defer t.path.unit.exclude(t.bytes()).release()
+	case f&extent != 0 && f&(transfers|writes) != 0:
+		defer t.path.unit.share(t.bytes()).release()
+	}
 	return t.command.run(t)
 }
 

@@ -42,6 +42,7 @@ type Unit struct {
 	size    atomic.Int64 // as the initiators know it, in bytes
 	running sync.RWMutex // held for reading by commands, for writing by Close
 	closed  bool         // guarded by running
+	ranges  rangeLocks
 
 	mu    sync.Mutex
 	paths map[*path]struct{}

@@ -27,11 +27,16 @@ func (t *Task) unmap() Result {
 		if r.blocks == 0 {
 			continue
 		}
-		if err := t.path.unit.dev.Unmap(int64(r.lba)*b, int64(r.blocks)*b); err != nil {
+		if err := t.path.unit.unmap(int64(r.lba)*b, int64(r.blocks)*b); err != nil {
 			return t.done(err, writing)
 		}
 	}
 	return Result{Status: Good}
+}
+
+func (u *Unit) unmap(off, n int64) error {
+	defer u.share(off, n).release()
+	return u.dev.Unmap(off, n)
 }
 
 type blockRange struct{ lba, blocks uint64 }
