@@ -102,51 +102,62 @@ func (s *session) ask(t *task) {
 func (s *session) dataOut(h *pdu.BHS, b *body) error {
 	var p pdu.DataOut
 	p.Decode(h)
-	n := h.DataLen()
-	s.mu.Lock()
-	t := s.tasks[p.ITT]
-	if t == nil || t.state != gathering {
-		s.mu.Unlock()
+	t, room := s.expect(&p, h.DataLen())
+	if t == nil {
 		_, err := b.end()
 		return err
 	}
-	room := t.accept(&p, n, s.p.Unsolicited())
-	t.receiving = true
-	s.mu.Unlock()
-
 	err := b.read(room)
 	good := true
 	if err == nil {
 		good, err = b.end()
 	}
+	if !good {
+		s.srv.counters.digestErrors.Add(1)
+	}
+	if s.took(t, &p, h.DataLen(), len(room), good, err); err == nil && !good {
+		s.reject(h, pdu.RejectDataDigest, false)
+	}
+	return err
+}
 
+// expect returns the task that a Data-Out PDU is for, and where its bytes go.
+// The task belongs to the reader until it is given to took.
+func (s *session) expect(p *pdu.DataOut, n int) (*task, []byte) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tasks[p.ITT]
+	if t == nil || t.state != gathering {
+		return nil, nil
+	}
+	t.receiving = true
+	return t, t.accept(p, n, s.p.Unsolicited())
+}
+
+// took goes on with a task after a Data-Out PDU of n bytes, of which it has
+// used some. err: the session ends, and the task must not go on.
+func (s *session) took(t *task, p *pdu.DataOut, n, used int, good bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	t.receiving = false
 	switch {
 	case t.aborted:
 		t.scsi.Discard()
 		s.drop(t)
 		s.schedule()
-		s.mu.Unlock()
-		return err
-	case err != nil: // the session ends; the task must not go on
-		s.mu.Unlock()
-		return err
+		return
+	case err != nil:
+		return
 	}
-	if t.got += len(room); n > 0 {
+	if t.got += used; n > 0 {
 		s.moved = time.Now()
 	}
-	if !good && t.failure == nil {
-		t.failure = badChecksum()
+	if !good {
+		t.badChecksum()
 	}
-	t.arrived(&p)
+	t.arrived(p)
 	s.grant()
 	s.advance(t)
-	s.mu.Unlock()
-	if !good {
-		s.reject(h, pdu.RejectDataDigest, false)
-	}
-	return nil
 }
 
 // accept checks a Data-Out PDU against what is due, and returns where its
@@ -158,22 +169,22 @@ func (t *task) accept(p *pdu.DataOut, n, firstBurst int) []byte {
 	}
 	off, limit, dataSN := t.next, min(int(t.cmd.EDTL), firstBurst), t.dataSN
 	if p.TTT != pdu.Reserved {
-		if len(t.r2ts) == 0 || t.r2ts[0].ttt != p.TTT {
-			t.failure = unexpectedData()
+		if len(t.r2ts) == 0 || t.r2ts[0].ttt != p.TTT || p.LUN != t.cmd.LUN {
+			t.unexpectedData()
 			return nil
 		}
 		r := &t.r2ts[0]
 		off, limit, dataSN = r.next, r.end, r.dataSN
 	} else if !t.unsolicited {
-		t.failure = unexpectedData()
+		t.unexpectedData()
 		return nil
 	}
 	switch {
 	case int64(p.Offset) != int64(off), p.DataSN != dataSN:
-		t.failure = unexpectedData()
+		t.unexpectedData()
 		return nil
 	case n > limit-off, p.TTT != pdu.Reserved && p.Final != (off+n == limit):
-		t.failure = wrongAmount()
+		t.wrongAmount()
 		return nil
 	}
 	if p.TTT != pdu.Reserved {

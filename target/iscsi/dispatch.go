@@ -60,6 +60,9 @@ func (s *session) receive(h *pdu.BHS, ahs []byte) error {
 	b := &body{r: s.r}
 	switch h.Opcode() {
 	case pdu.OpDataOut:
+		if s.target == nil || len(ahs) > 0 {
+			return s.refuse(h, b, pdu.RejectProtocol, false)
+		}
 		return s.dataOut(h, b)
 	case pdu.OpNOPOut, pdu.OpSCSICommand, pdu.OpTaskRequest, pdu.OpTextRequest, pdu.OpLogout:
 		return s.sequenced(h, ahs, b)
@@ -137,7 +140,14 @@ func (s *session) hold(sn uint32, h *pdu.BHS, ahs []byte, b *body) error {
 
 // deliver starts the work on a request whose turn it is.
 func (s *session) deliver(h *pdu.BHS, ahs []byte, b *body) error {
-	switch h.Opcode() {
+	op := h.Opcode()
+	if s.target == nil && op != pdu.OpTextRequest && op != pdu.OpLogout {
+		return s.refuse(h, b, pdu.RejectProtocol, !h.Immediate()) // section 4.3: a discovery session
+	}
+	if len(ahs) > 0 && op != pdu.OpSCSICommand {
+		return s.refuse(h, b, pdu.RejectInvalidField, !h.Immediate())
+	}
+	switch op {
 	case pdu.OpSCSICommand:
 		return s.command(h, ahs, b)
 	case pdu.OpNOPOut:
@@ -148,7 +158,7 @@ func (s *session) deliver(h *pdu.BHS, ahs []byte, b *body) error {
 	if good, err := b.end(); err != nil || !good {
 		return s.refused(h, good, err)
 	}
-	if h.Opcode() == pdu.OpTaskRequest {
+	if op == pdu.OpTaskRequest {
 		return s.taskRequest(h)
 	}
 	return s.logout(h)
@@ -158,6 +168,7 @@ func (s *session) deliver(h *pdu.BHS, ahs []byte, b *body) error {
 // digest.
 func (s *session) refused(h *pdu.BHS, good bool, err error) error {
 	if err == nil && !good {
+		s.srv.counters.digestErrors.Add(1)
 		s.reject(h, pdu.RejectDataDigest, !h.Immediate())
 	}
 	return err
@@ -175,6 +186,7 @@ func (s *session) refuse(h *pdu.BHS, b *body, reason byte, slot bool) error {
 // reject sends a Reject with the header it is about. slot: the request had
 // used up a CmdSN.
 func (s *session) reject(h *pdu.BHS, reason byte, slot bool) {
+	s.srv.counters.rejects.Add(1)
 	s.log.Debug("rejected", "pdu", h.Opcode().String(), "reason", reason)
 	it := item{data: bytes.Clone(h[:]), stat: true, slot: slot}
 	(&pdu.Reject{Reason: reason}).Encode(&it.h)
@@ -228,19 +240,20 @@ func (s *session) nop(h *pdu.BHS, b *body) error {
 }
 
 // logout ends the session (section 11.14). The commands that are still in work
-// are aborted first.
+// are aborted first. Nothing is kept, and nobody has to wait before coming
+// back: Time2Wait and Time2Retain are 0.
 func (s *session) logout(h *pdu.BHS) error {
 	var p pdu.LogoutRequest
 	p.Decode(h)
 	resp := pdu.LogoutResponse{ITT: p.ITT}
 	switch {
+	case p.Reason > pdu.LogoutRecovery, p.ITT == pdu.Reserved, s.target == nil && p.Reason != pdu.LogoutSession:
+		s.reject(h, pdu.RejectInvalidField, !p.Immediate)
+		return nil
 	case p.Reason == pdu.LogoutConnection && p.CID != s.p.CID:
 		resp.Response = pdu.LogoutNoCID
 	case p.Reason == pdu.LogoutRecovery:
 		resp.Response = pdu.LogoutNoRecovery
-	case p.Reason > pdu.LogoutRecovery:
-		s.reject(h, pdu.RejectInvalidField, !p.Immediate)
-		return nil
 	}
 	it := item{stat: true, slot: !p.Immediate}
 	resp.Encode(&it.h)

@@ -57,6 +57,12 @@ func (s *Server) login(ctx context.Context, nc net.Conn, log *slog.Logger) (*ses
 				resp.TSIH = sess.tsih
 			}
 		}
+		if login.Status(resp.Status) == login.AuthFailed {
+			s.counters.authFailures.Add(1)
+			if err := pause(ctx, s.guesses.failed(nc.RemoteAddr())); err != nil {
+				return nil, fmt.Errorf("cannot answer a login request: %w", err)
+			}
+		}
 		var rh pdu.BHS
 		resp.Encode(&rh)
 		w := pdu.Window{StatSN: statSN, ExpCmdSN: req.CmdSN, MaxCmdSN: req.CmdSN}
@@ -83,5 +89,20 @@ func (s *Server) login(ctx context.Context, nc net.Conn, log *slog.Logger) (*ses
 		if st := login.Status(resp.Status); st != login.Success {
 			return nil, fmt.Errorf("login of initiator %q to target %q refused: %v", p.InitiatorName, p.TargetName, st)
 		}
+	}
+}
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -61,7 +61,7 @@ func (s *session) awaitOut(n int) {
 		return
 	}
 	s.awaiting = true
-	s.wg.Go(func() {
+	s.start(func() {
 		err := s.srv.memory.out.Acquire(s.ctx, int64(n))
 		s.mu.Lock()
 		defer s.mu.Unlock()

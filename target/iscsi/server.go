@@ -19,8 +19,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sanstick/target/iscsi/internal/login"
@@ -41,6 +41,7 @@ type Options struct {
 	DataTimeout    time.Duration // how long an initiator may owe data and send none: 60 s
 	Window         int           // commands in flight a session: 128
 	Workers        int           // commands running a session: 16
+	MaxWorkers     int           // and in all sessions together: 256, but every session may run one
 	ReadBudget     int           // bytes of data-in held a session: 32 MiB
 	WriteBudget    int           // bytes of solicited data-out held a session: 32 MiB
 	RecvLimit      int           // MaxRecvDataSegmentLength: 256 KiB
@@ -63,7 +64,7 @@ func (o *Options) setDefaults() {
 		v       *int
 		initial int
 	}{
-		{&o.Memory, 128 << 20}, {&o.MaxConnections, 256}, {&o.MaxLogins, 128}, {&o.MaxHostLogins, 32}, {&o.Window, 128}, {&o.Workers, 16},
+		{&o.Memory, 128 << 20}, {&o.MaxConnections, 256}, {&o.MaxLogins, 128}, {&o.MaxHostLogins, 32}, {&o.Window, 128}, {&o.Workers, 16}, {&o.MaxWorkers, 256},
 		{&o.ReadBudget, 32 << 20}, {&o.WriteBudget, 32 << 20},
 		{&o.RecvLimit, 256 << 10}, {&o.MaxBurst, 1 << 20}, {&o.FirstBurst, 128 << 10}, {&o.MaxR2T, 4},
 	} {
@@ -82,6 +83,10 @@ type Server struct {
 	memory     *memory
 	admission  *admission
 	challenges login.Challenges
+	counters   counters
+	guesses    backoff
+	strangers  logLimit     // log lines that anybody can cause
+	workers    atomic.Int32 // commands running
 
 	mu       sync.Mutex // taken before the locks of sessions and devices
 	targets  map[string]*Target
@@ -128,17 +133,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return fmt.Errorf("cannot accept connections on %s: %w", l.Addr(), err)
 		case err != nil:
 			s.o.Log.Warn("cannot accept a connection", "listen", l.Addr().String(), "error", err)
-			pause := time.NewTimer(acceptPause)
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-				pause.Stop()
+			if pause(ctx, acceptPause) != nil {
+				return nil
 			}
 			continue
 		}
+		s.counters.connections.Add(1)
 		p, tooMany := s.admission.enter(nc.RemoteAddr())
 		if p == nil {
-			s.o.Log.Warn("connection refused: too many", "of", tooMany, "address", nc.RemoteAddr().String())
+			s.counters.refused.Add(1)
+			s.strangers.write(s.o.Log, slog.LevelWarn, "connection refused: too many", "of", tooMany, "address", nc.RemoteAddr().String())
 			nc.Close()
 			continue
 		}
@@ -154,7 +158,7 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, p *pass) {
 	log := s.o.Log.With("address", nc.RemoteAddr().String())
 	defer func() {
 		nc.Close()
-		logPanic(log, recover())
+		s.panicked(log, recover())
 	}()
 	// Whatever the connection is waiting for, closing it ends that.
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
@@ -164,7 +168,8 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, p *pass) {
 	}
 	sess, err := s.login(ctx, nc, log)
 	if err != nil {
-		log.Info("no login", "error", err)
+		s.counters.loginsFailed.Add(1)
+		s.strangers.write(log, slog.LevelInfo, "no login", "error", err)
 		return
 	}
 	defer context.AfterFunc(ctx, sess.cancel)()
@@ -174,14 +179,6 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, p *pass) {
 		log.Warn("discovery session not bounded", "error", err)
 	}
 	sess.serve()
-}
-
-// logPanic reports what a connection's goroutine died of. The connection is
-// lost; the server goes on.
-func logPanic(log *slog.Logger, r any) {
-	if r != nil {
-		log.Error("internal error, connection dropped", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-	}
 }
 
 func (s *Server) loginConfig() login.Config {

@@ -131,8 +131,8 @@ func (s *session) serve() {
 	if s.target == nil {
 		kind = "discovery"
 	}
-	s.wg.Go(s.watch)
-	s.log.Info("session begins", "type", kind, "authenticated", s.p.Authenticated)
+	s.start(s.watch)
+	s.say(slog.LevelInfo, "session begins", "type", kind, "authenticated", s.p.Authenticated)
 	err := s.readAll()
 	if !errors.Is(err, errLogout) {
 		s.conn.Close() // the writer, and through it all who wait for it, stop
@@ -140,6 +140,9 @@ func (s *session) serve() {
 	s.cancel()
 	s.mu.Lock()
 	s.ended = true
+	for _, t := range s.tasks {
+		t.receiving = false // no reader is left
+	}
 	s.mu.Unlock()
 	s.abort(func(*task) bool { return true })
 	s.wg.Wait()
@@ -148,23 +151,48 @@ func (s *session) serve() {
 	s.finish()
 	switch {
 	case errors.Is(err, errLogout), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
-		s.log.Info("session ends")
+		s.say(slog.LevelInfo, "session ends")
 	default:
-		s.log.Warn("session ends", "error", err)
+		s.say(slog.LevelWarn, "session ends", "error", err)
 	}
+}
+
+// say logs. What those say who have not proven who they are is limited.
+func (s *session) say(level slog.Level, msg string, args ...any) {
+	if s.p.Authenticated {
+		s.log.Log(s.ctx, level, msg, args...)
+		return
+	}
+	s.srv.strangers.write(s.log, level, msg, args...)
+}
+
+// start has f run beside the reader. A panic in it ends the session.
+func (s *session) start(f func()) {
+	s.wg.Go(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				s.srv.panicked(s.log, r)
+				s.conn.Close()
+			}
+		}()
+		f()
+	})
 }
 
 // readAll reads until there is an error. A panic ends the one session it is in.
 func (s *session) readAll() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			logPanic(s.log, r)
+			s.srv.panicked(s.log, r)
 			err = errors.New("internal error")
 		}
 	}()
 	for {
 		h, ahs, err := s.r.Next()
 		if err != nil {
+			if errors.Is(err, pdu.ErrHeaderDigest) {
+				s.srv.counters.digestErrors.Add(1)
+			}
 			return err
 		}
 		if err := s.receive(h, ahs); err != nil {

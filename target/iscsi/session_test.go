@@ -76,7 +76,9 @@ func TestDiscovery(t *testing.T) {
 				}
 				return iscsitest.Keys(text)
 			}
+			itt := p.ITT()
 			p = c.TextRequest(r.U32(20))
+			p.Put32(16, itt)
 		}
 	}
 	here := b.addr + ",1"
@@ -156,7 +158,9 @@ func TestText(t *testing.T) {
 	if r.BHS[1]&0x80 != 0 || r.U32(20) == 0xffffffff || len(r.Data) != 0 {
 		t.Fatalf("%v", &r)
 	}
+	itt := p.ITT()
 	p = c.TextRequest(r.U32(20))
+	p.Put32(16, itt)
 	p.Data = []byte("mentLength=512\x00X-odd=1\x00MaxBurstLength=512\x00")
 	b.send(c, p)
 	r = b.want(c, 0x24)

@@ -57,6 +57,12 @@ func (t *Target) check() error {
 	return nil
 }
 
+// reflects says that t would compute for an initiator what o wants to see from
+// one: the secret of one direction may not be used in the other (section 9.2.1).
+func (t *Target) reflects(o *Target) bool {
+	return t.Mutual != nil && o.CHAP != nil && t.Mutual.Secret == o.CHAP.Secret
+}
+
 // Add offers a target.
 func (s *Server) Add(t Target) error {
 	name, ok := login.FoldName(t.Name)
@@ -80,6 +86,11 @@ func (s *Server) Add(t Target) error {
 	defer s.mu.Unlock()
 	if s.targets[name] != nil {
 		return fmt.Errorf("cannot add target %s: it is there already", name)
+	}
+	for _, o := range s.targets {
+		if t.reflects(o) || o.reflects(&t) {
+			return fmt.Errorf("cannot add target %s: it and %s use one CHAP secret in both directions", name, o.Name)
+		}
 	}
 	s.targets[name] = &t
 	return nil

@@ -64,17 +64,25 @@ type transfer struct {
 	dataSN      uint32
 }
 
-// aborted returns CHECK CONDITION, ABORTED COMMAND, with an additional sense code
-// of section 11.4.7.2.
-func aborted(asc, ascq byte) *scsi.Result {
-	return &scsi.Result{Status: scsi.CheckCondition, Sense: []byte{
-		0x70, 0, 0x0b, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq, 0, 0, 0, 0,
-	}}
+// Sense keys that the transport says.
+const (
+	illegalRequest = 0x05
+	abortedCommand = 0x0b
+)
+
+// fail has the task answered by CHECK CONDITION instead of run. The first
+// reason counts.
+func (t *task) fail(key, asc, ascq byte) {
+	if t.failure == nil {
+		res := t.scsi.Refuse(key, asc, ascq)
+		t.failure = &res
+	}
 }
 
-func unexpectedData() *scsi.Result { return aborted(0x0c, 0x0c) }
-func wrongAmount() *scsi.Result    { return aborted(0x0c, 0x0d) }
-func badChecksum() *scsi.Result    { return aborted(0x47, 0x05) }
+// What goes wrong with data-out, with the sense of section 11.4.7.2.
+func (t *task) unexpectedData() { t.fail(abortedCommand, 0x0c, 0x0c) }
+func (t *task) wrongAmount()    { t.fail(abortedCommand, 0x0c, 0x0d) }
+func (t *task) badChecksum()    { t.fail(abortedCommand, 0x47, 0x05) }
 
 // command starts a SCSI command (section 11.3).
 func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
@@ -88,9 +96,9 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	tooMany := c.Immediate && s.immediate >= maxImmediate
 	s.mu.Unlock()
 	switch {
-	case s.nexus == nil:
-		return s.refuse(h, b, pdu.RejectProtocol, slot)
-	case err != nil, c.ITT == pdu.Reserved:
+	case err != nil, c.ITT == pdu.Reserved, more.HasBidi && !(c.Read && c.Write),
+		!c.Write && !c.Final,               // "an error", section 11.3.1
+		!c.Read && !c.Write && c.EDTL != 0: // "MUST NOT", likewise
 		return s.refuse(h, b, pdu.RejectInvalidField, slot)
 	case taken:
 		return s.refuse(h, b, pdu.RejectTaskActive, slot)
@@ -113,9 +121,11 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	switch {
 	case n > 0 && (!c.Write || !s.p.ImmediateData || n > s.p.Unsolicited()),
 		t.unsolicited && s.p.InitialR2T:
-		t.failure = unexpectedData()
+		t.unexpectedData()
 	case n > 0 && uint32(n) > c.EDTL:
-		t.failure = wrongAmount()
+		t.wrongAmount()
+	case c.Attr >= pdu.AttrACA: // there never is an auto contingent allegiance, and no more attributes
+		t.fail(illegalRequest, 0x49, 0x00)
 	}
 	if t.want > 0 && t.failure == nil {
 		s.reserve(t, n > 0 || t.unsolicited)
@@ -137,7 +147,7 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	}
 	if !good {
 		s.reject(h, pdu.RejectDataDigest, false)
-		t.failure = badChecksum()
+		t.badChecksum()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,6 +185,7 @@ func (s *session) advance(t *task) {
 		// What was asked for still comes; the answer waits for the end of it
 		// (section 7.7).
 		if len(t.r2ts) == 0 {
+			t.scsi.Discard() // it tells of no unit attention then
 			s.answer(t, *t.failure)
 			s.schedule()
 		}
@@ -207,35 +218,47 @@ func (s *session) endGathering(t *task) {
 // schedule starts workers for what is ready, up to the limit. s.mu is held.
 func (s *session) schedule() {
 	for s.workers < s.srv.o.Workers {
+		if n := s.srv.workers.Add(1); s.workers > 0 && int(n) > s.srv.o.MaxWorkers {
+			s.srv.workers.Add(-1)
+			return // the worker that the session has goes on with it
+		}
 		t := s.nextReady()
 		if t == nil {
+			s.srv.workers.Add(-1)
 			return
 		}
 		s.workers++
-		s.wg.Go(func() { s.work(t) })
+		s.start(func() { s.work(t) })
 	}
 }
 
 // work runs tasks as long as there are any.
 func (s *session) work(t *task) {
 	for t != nil {
-		res := t.run()
-		s.mu.Lock()
-		if t.aborted {
-			s.drop(t)
-			if t.gone != nil {
-				close(t.gone)
-			}
-		} else {
-			s.answer(t, res)
-		}
-		t = s.nextReady()
-		if t == nil {
-			s.workers--
-		}
-		s.schedule()
-		s.mu.Unlock()
+		t = s.came(t, t.run())
 	}
+}
+
+// came takes a task back that has run, and returns the next one for this
+// worker, if any.
+func (s *session) came(t *task, res scsi.Result) (next *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.aborted {
+		t.scsi.Discard()
+		s.drop(t)
+		if t.gone != nil {
+			close(t.gone)
+		}
+	} else {
+		s.answer(t, res)
+	}
+	if next = s.nextReady(); next == nil {
+		s.workers--
+		s.srv.workers.Add(-1)
+	}
+	s.schedule()
+	return next
 }
 
 // maxParameters is the most data-out of a command that refuses more than it
@@ -247,9 +270,9 @@ const maxParameters = 64 << 10
 func (t *task) run() (res scsi.Result) {
 	defer func() {
 		if r := recover(); r != nil {
-			logPanic(t.s.log, r)
+			t.s.srv.panicked(t.s.log, r)
 			t.s.conn.Close()
-			res = *aborted(0x44, 0)
+			res = t.scsi.Refuse(abortedCommand, 0x44, 0)
 		}
 	}()
 	out := t.out.bytes(t.got)

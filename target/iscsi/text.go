@@ -15,9 +15,12 @@ const (
 // (section 11.10).
 type textExchange struct {
 	ttt   uint32 // what the next request of it must carry; 0 = none is under way
+	itt   uint32 // likewise
 	in    []byte
 	parts int
-	out   []byte // still to be sent
+	out   []byte          // still to be sent
+	seen  map[string]bool // keys that have come
+	next  *login.Params   // what holds when it is over; nil = what holds now
 }
 
 // textRequest answers a Text Request.
@@ -27,8 +30,8 @@ func (s *session) textRequest(h *pdu.BHS, b *body) error {
 	x := &s.text
 	n := h.DataLen()
 	if p.TTT == pdu.Reserved {
-		*x = textExchange{} // a new one; what was under way is forgotten
-	} else if x.ttt == 0 || p.TTT != x.ttt {
+		*x = textExchange{itt: p.ITT} // a new one; what was under way is forgotten
+	} else if x.ttt == 0 || p.TTT != x.ttt || p.ITT != x.itt {
 		return s.refuse(h, b, pdu.RejectInvalidField, !p.Immediate)
 	}
 	if x.parts++; x.parts > maxTextParts && len(x.out) == 0 || len(x.in)+n > maxTextBytes || p.Final && p.Continue || p.ITT == pdu.Reserved {
@@ -50,7 +53,7 @@ func (s *session) textRequest(h *pdu.BHS, b *body) error {
 	if len(x.out) == 0 {
 		pairs, err := pdu.ParseText(x.in)
 		x.in = nil
-		if err != nil {
+		if err != nil || !x.once(pairs) {
 			*x = textExchange{}
 			s.reject(h, pdu.RejectProtocol, !p.Immediate)
 			return nil
@@ -69,6 +72,9 @@ func (s *session) sendText(p *pdu.TextRequest, part []byte, final bool) {
 	x := &s.text
 	resp := pdu.TextResponse{Final: final, Continue: len(x.out) > 0, ITT: p.ITT, TTT: pdu.Reserved}
 	if final {
+		if x.next != nil {
+			s.p.SendLimit, s.p.InitiatorAlias = x.next.SendLimit, x.next.InitiatorAlias
+		}
 		*x = textExchange{}
 	} else {
 		if x.ttt == 0 {
@@ -79,22 +85,40 @@ func (s *session) sendText(p *pdu.TextRequest, part []byte, final bool) {
 	it := item{data: part, stat: true, slot: !p.Immediate}
 	resp.Encode(&it.h)
 	s.w.send(it)
+	s.sendLimit.Store(int32(s.p.SendLimit))
+}
+
+// once notes the keys of a request, and reports whether all are new: in one
+// negotiation a key comes once (section 6.2).
+func (x *textExchange) once(pairs []pdu.Pair) bool {
+	if x.seen == nil {
+		x.seen = make(map[string]bool)
+	}
+	for _, p := range pairs {
+		if x.seen[p.Key] {
+			return false
+		}
+		x.seen[p.Key] = true
+	}
+	return true
 }
 
 // answerText makes the whole answer to a complete request.
 func (s *session) answerText(pairs []pdu.Pair) []byte {
-	var out []byte // nil until SendTargets has come
+	var out []byte
 	var rest []pdu.Pair
 	for _, p := range pairs {
-		if p.Key == "SendTargets" && out == nil { // once: the answer may be long
+		if p.Key == "SendTargets" {
 			out = s.sendTargets(p.Value)
 		} else {
 			rest = append(rest, p)
 		}
 	}
-	out = append(out, s.p.Renegotiate(rest)...)
-	s.sendLimit.Store(int32(s.p.SendLimit))
-	return out
+	if s.text.next == nil {
+		next := s.p
+		s.text.next = &next
+	}
+	return append(out, s.text.next.Renegotiate(rest)...)
 }
 
 // sendTargets answers SendTargets (appendix C): All in a discovery session,

@@ -11,8 +11,8 @@ import (
 func (s *session) taskRequest(h *pdu.BHS) error {
 	var p pdu.TaskRequest
 	p.Decode(h)
-	if s.nexus == nil {
-		s.reject(h, pdu.RejectProtocol, !p.Immediate)
+	if p.ITT == pdu.Reserved {
+		s.reject(h, pdu.RejectInvalidField, !p.Immediate)
 		return nil
 	}
 	s.mu.Lock()
@@ -26,7 +26,7 @@ func (s *session) taskRequest(h *pdu.BHS) error {
 		return nil
 	}
 	code, wait := s.manage(&p)
-	s.wg.Go(func() {
+	s.start(func() {
 		for _, gone := range wait {
 			<-gone
 		}

@@ -145,7 +145,7 @@ var errDropped = errors.New("connection dropped on purpose")
 func (w *writer) writeAll() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			logPanic(w.s.log, r)
+			w.s.srv.panicked(w.s.log, r)
 			err = errors.New("internal error")
 		}
 	}()

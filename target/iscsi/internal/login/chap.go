@@ -222,8 +222,8 @@ func (a *auth) verify(user, response string) (Target, Status) {
 // proveOurselves answers the initiator's own challenge (mutual CHAP).
 func (l *Login) proveOurselves(t Target, id, challenge string, out *answer) Status {
 	a := &l.auth
-	n, err := strconv.ParseUint(id, 0, 8)
-	if err != nil || t.Mutual == nil {
+	n, ok := number(&key{hi: 255}, id)
+	if !ok || t.Mutual == nil {
 		return AuthFailed
 	}
 	c, ok := decodeBinary(challenge, maxChallenge)
