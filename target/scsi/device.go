@@ -20,6 +20,7 @@ const maxLUN = 1<<14 - 1
 type Device struct {
 	name     string
 	commands *table
+	groups   atomic.Pointer[[]PortGroup] // nil until they are set
 
 	// units is replaced, never changed, so that commands look up without a
 	// lock. mu is held to replace it, and to go through nexuses.
@@ -91,14 +92,14 @@ func (d *Device) ResetUnit(lun [8]byte, by *Nexus) bool {
 	if u == nil {
 		return false
 	}
-	u.attention(deviceReset, by)
+	u.reset(deviceReset, by)
 	return true
 }
 
 // Reset does a target reset: like ResetUnit for every LUN.
 func (d *Device) Reset(by *Nexus) {
 	for _, u := range *d.units.Load() {
-		u.attention(scsiBusReset, by)
+		u.reset(scsiBusReset, by)
 	}
 }
 
