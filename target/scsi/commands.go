@@ -55,7 +55,6 @@ type command struct {
 	direction Direction
 	flags     flags
 	sharing   sharing
-	types     types // who has the command; none means disks only
 	// allocation is where a data-in command has its allocation length; of no
 	// size if it has none.
 	allocation field
@@ -74,5 +73,5 @@ const (
 
 // rows is the command table. REPORT SUPPORTED OPERATION CODES answers from it.
 func rows() []command {
-	return slices.Concat(primaryCommands(), modeCommands(), accessCommands(), blockCommands())
+	return slices.Concat(primaryCommands(), blockCommands())
 }

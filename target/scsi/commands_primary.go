@@ -6,7 +6,6 @@ func primaryCommands() []command {
 		name:    "TEST UNIT READY",
 		usage:   []byte{0x00, 0, 0, 0, 0, control},
 		sharing: sharedAlways,
-		types:   anyType,
 		run:     (*Task).testUnitReady,
 	}, {
 		name:       "REQUEST SENSE",
@@ -15,7 +14,6 @@ func primaryCommands() []command {
 		flags:      anyLUN | passAttention,
 		allocation: field{4, 1},
 		sharing:    sharedAlways,
-		types:      anyType,
 		run:        (*Task).requestSense,
 	}, {
 		name:       "INQUIRY",
@@ -24,21 +22,18 @@ func primaryCommands() []command {
 		flags:      anyLUN | passAttention,
 		allocation: field{3, 2},
 		sharing:    sharedAlways,
-		types:      anyType,
 		run:        (*Task).inquiry,
 	}, {
 		name:       "MODE SENSE (6)",
 		usage:      []byte{0x1a, 0x08, all, all, all, control},
 		direction:  DataIn,
 		allocation: field{4, 1},
-		types:      anyType,
 		run:        (*Task).modeSense6,
 	}, {
 		name:       "MODE SENSE (10)",
 		usage:      []byte{0x5a, 0x18, all, all, 0, 0, 0, all, all, control},
 		direction:  DataIn,
 		allocation: field{7, 2},
-		types:      anyType,
 		run:        (*Task).modeSense10,
 	}, {
 		name:       "REPORT LUNS",
@@ -47,7 +42,6 @@ func primaryCommands() []command {
 		flags:      zeroLUN | passAttention,
 		allocation: field{6, 4},
 		sharing:    sharedAlways,
-		types:      anyType,
 		run:        (*Task).reportLUNs,
 	}, {
 		name:       "REPORT SUPPORTED OPERATION CODES",
@@ -56,7 +50,6 @@ func primaryCommands() []command {
 		flags:      action,
 		allocation: field{6, 4},
 		sharing:    sharedAlways,
-		types:      anyType,
 		run:        (*Task).reportOpcodes,
 	}}
 }

@@ -12,15 +12,15 @@ import (
 // tells it; a command that wants more fails with INVALID FIELD IN CDB.
 const MaxTransfer = 16 << 20
 
-// maxLUN is the highest number that flat space addressing can express.
-const maxLUN = 1<<14 - 1
+// MaxLUN is the highest LUN: the highest number that flat space addressing can
+// express.
+const MaxLUN = 1<<14 - 1
 
 // Device is a SCSI target device: a set of logical units under LUNs, reached
 // over nexuses. All methods are safe for concurrent use.
 type Device struct {
 	name     string
 	commands *table
-	groups   atomic.Pointer[[]PortGroup] // nil until they are set
 
 	// units is replaced, never changed, so that commands look up without a
 	// lock. mu is held to replace it, and to go through nexuses.
@@ -41,8 +41,8 @@ func NewDevice(name string) *Device {
 // are logged in are told by a unit attention. The same unit may be attached to
 // several devices, or under several LUNs.
 func (d *Device) Attach(lun uint16, u *Unit) error {
-	if lun > maxLUN {
-		return fmt.Errorf("cannot attach LUN %d: the highest is %d", lun, maxLUN)
+	if lun > MaxLUN {
+		return fmt.Errorf("cannot attach LUN %d: the highest is %d", lun, MaxLUN)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -60,23 +60,37 @@ func (d *Device) Attach(lun uint16, u *Unit) error {
 	return nil
 }
 
-// Detach takes the unit under a LUN away. Commands that are running go on;
-// Unit.Close waits for them.
+// Detach takes the unit under a LUN away from this device, and returns when no
+// command that came to it there is running any more. Those that have come but
+// have not begun fail with LOGICAL UNIT NOT SUPPORTED. Initiators that are
+// logged in are told by a unit attention on the other units.
 func (d *Device) Detach(lun uint16) error {
+	paths, err := d.detach(lun)
+	for _, p := range paths {
+		p.block()
+	}
+	return err
+}
+
+// detach returns the paths that are no more.
+func (d *Device) detach(lun uint16) ([]*path, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := *d.units.Load()
 	if old[lun] == nil {
-		return fmt.Errorf("cannot detach LUN %d: nothing is attached there", lun)
+		return nil, fmt.Errorf("cannot detach LUN %d: nothing is attached there", lun)
 	}
 	units := maps.Clone(old)
 	delete(units, lun)
 	d.units.Store(&units)
+	var paths []*path
 	for n := range d.nexuses {
-		n.disconnect(lun)
+		if p := n.disconnect(lun); p != nil {
+			paths = append(paths, p)
+		}
 		n.lunsChanged()
 	}
-	return nil
+	return paths, nil
 }
 
 // ResetUnit does a logical unit reset (SAM-5 section 6.3.3), of which the
@@ -92,14 +106,14 @@ func (d *Device) ResetUnit(lun [8]byte, by *Nexus) bool {
 	if u == nil {
 		return false
 	}
-	u.reset(deviceReset, by)
+	u.attention(deviceReset, by)
 	return true
 }
 
 // Reset does a target reset: like ResetUnit for every LUN.
 func (d *Device) Reset(by *Nexus) {
 	for _, u := range *d.units.Load() {
-		u.reset(scsiBusReset, by)
+		u.attention(scsiBusReset, by)
 	}
 }
 

@@ -13,7 +13,7 @@ func TestLUN(t *testing.T) {
 		lun  uint16
 		want [8]byte
 	}{
-		{0, [8]byte{}}, {1, [8]byte{0, 1}}, {255, [8]byte{0, 255}}, {256, [8]byte{0x41, 0}}, {maxLUN, [8]byte{0x7f, 0xff}},
+		{0, [8]byte{}}, {1, [8]byte{0, 1}}, {255, [8]byte{0, 255}}, {256, [8]byte{0x41, 0}}, {MaxLUN, [8]byte{0x7f, 0xff}},
 	} {
 		if got := encodeLUN(tt.lun); got != tt.want {
 			t.Errorf("encodeLUN(%d) = %x, want %x", tt.lun, got, tt.want)
@@ -40,7 +40,7 @@ func TestLUN(t *testing.T) {
 
 func TestAttachAndDetachErrors(t *testing.T) {
 	r := newRig(t, memdev.Options{}, UnitOptions{})
-	for _, lun := range []uint16{0, maxLUN + 1} {
+	for _, lun := range []uint16{0, MaxLUN + 1} {
 		if err := r.dev.Attach(lun, r.unit); err == nil {
 			t.Errorf("Attach(%d) worked", lun)
 		}

@@ -89,16 +89,19 @@ func (n *Nexus) connect(lun uint16, u *Unit) {
 	n.paths.Store(&paths)
 }
 
-// disconnect takes the path under a LUN away.
-func (n *Nexus) disconnect(lun uint16) {
+// disconnect takes the path under a LUN away, and returns it; nil if there was
+// none. Commands may still run on it.
+func (n *Nexus) disconnect(lun uint16) *path {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	paths := maps.Clone(*n.paths.Load())
-	if p := paths[lun]; p != nil {
+	p := paths[lun]
+	if p != nil {
 		p.unit.removePath(p)
 	}
 	delete(paths, lun)
 	n.paths.Store(&paths)
+	return p
 }
 
 // lunsChanged notes on every path that the list of LUNs is another one.
@@ -113,6 +116,35 @@ type path struct {
 	nexus      *Nexus
 	unit       *Unit
 	attentions attentions
+
+	running sync.RWMutex // held for reading by commands, for writing by block
+	blocked bool         // guarded by running
+}
+
+// enter keeps path and unit in use until the caller calls leave. It returns
+// false if one of them is gone or about to be.
+func (p *path) enter() bool {
+	if !p.running.TryRLock() {
+		return false
+	}
+	if p.blocked || !p.unit.enter() {
+		p.running.RUnlock()
+		return false
+	}
+	return true
+}
+
+func (p *path) leave() {
+	p.unit.leave()
+	p.running.RUnlock()
+}
+
+// block waits for the commands that run on the path; later ones fail, those
+// too that were made before.
+func (p *path) block() {
+	p.running.Lock()
+	defer p.running.Unlock()
+	p.blocked = true
 }
 
 // attentions are the unit attention conditions that wait to be reported on a

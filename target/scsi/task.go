@@ -93,11 +93,10 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 		return t.result
 	}
 	if t.path != nil {
-		u := t.path.unit
-		if !u.enter() {
+		if !t.path.enter() {
 			return t.check(illegal(lunNotSupported))
 		}
-		defer u.leave()
+		defer t.path.leave()
 	}
 	t.out, t.alloc = out, alloc
 	switch f := t.command.flags; {
@@ -106,7 +105,7 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 	case f&extent != 0 && f&(transfers|writes) != 0:
 		defer t.path.unit.share(t.bytes()).release()
 	}
-	return t.runCommand()
+	return t.command.run(t)
 }
 
 // Discard gives back what a task took that will never run: a unit attention
@@ -125,7 +124,6 @@ var checks = []func(*Task){
 	(*Task).checkUnit,
 	(*Task).checkAttention,
 	(*Task).checkCommand,
-	(*Task).checkAccess,
 	(*Task).checkProtection,
 	(*Task).checkReserved,
 	(*Task).checkExtent,
@@ -152,18 +150,15 @@ func (t *Task) checkAttention() {
 }
 
 func (t *Task) checkCommand() {
-	if !t.offered(t.command) {
+	if t.command == nil || (t.command.flags&thinOnly != 0 && !t.path.unit.thin()) {
 		t.fail(illegal(invalidOperationCode))
 	}
 }
 
 // checkProtection refuses to change a read-only medium.
 func (t *Task) checkProtection() {
-	if t.command.flags&writes == 0 {
-		return
-	}
-	if c := t.path.unit.protection(t.info); c != noAdditionalSense {
-		t.fail(sense{key: dataProtect, code: c})
+	if t.command.flags&writes != 0 && (t.path.unit.o.ReadOnly || t.info.ReadOnly) {
+		t.fail(sense{key: dataProtect, code: writeProtected})
 	}
 }
 
@@ -214,10 +209,9 @@ func (t *Task) fail(s sense) {
 	t.ended, t.result = true, t.check(s)
 }
 
-// check returns the result for a failure, with sense data in the format that
-// the unit's control mode page asks for; s must be one.
+// check returns the result for a failure; s must be one.
 func (t *Task) check(s sense) Result {
-	return Result{Status: CheckCondition, Sense: s.encode(t.path != nil && t.path.unit.modes()&descriptorSense != 0)}
+	return Result{Status: CheckCondition, Sense: s.encode(false)}
 }
 
 // done returns GOOD, or the failure that err is.

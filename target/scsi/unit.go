@@ -3,7 +3,6 @@ package scsi
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -32,9 +31,6 @@ type UnitOptions struct {
 	// Thin offers UNMAP and says that the unit is thinly provisioned. The
 	// device must be able to unmap.
 	Thin bool
-	// Management are the URLs where the unit is configured, told in VPD page
-	// 85: at most 16, of at most 251 bytes each.
-	Management []string
 }
 
 // Unit is a direct-access logical unit on a block device. It has no cache of
@@ -43,13 +39,7 @@ type Unit struct {
 	dev block.Device
 	o   UnitOptions
 
-	size     atomic.Int64  // as the initiators know it, in bytes
-	mode     atomic.Uint32 // modes
-	readOnly atomic.Bool
-	writing  sync.RWMutex // held for reading by commands that change the medium
-
-	selecting sync.Mutex // held to change mode
-
+	size    atomic.Int64 // as the initiators know it, in bytes
 	running sync.RWMutex // held for reading by commands, for writing by Close
 	closed  bool         // guarded by running
 	ranges  rangeLocks
@@ -74,9 +64,6 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	if err := o.Identity.check(); err != nil {
 		return nil, fmt.Errorf("cannot make a logical unit: %w", err)
 	}
-	if len(o.Management) > 16 || slices.ContainsFunc(o.Management, func(s string) bool { return len(s) > 251 }) {
-		return nil, errors.New("cannot make a logical unit: too many or too long management addresses")
-	}
 	if err := block.CheckGeometry(i.LogicalBlock, i.PhysicalBlock); err != nil {
 		return nil, fmt.Errorf("cannot make a logical unit: %w", err)
 	}
@@ -89,7 +76,6 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	}
 	u := &Unit{dev: dev, o: o, paths: make(map[*path]struct{})}
 	u.size.Store(i.Size)
-	u.readOnly.Store(o.ReadOnly)
 	return u, nil
 }
 
