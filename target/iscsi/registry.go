@@ -31,8 +31,10 @@ func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*sessio
 			st = login.Removed
 		case !t.allows(p.InitiatorName):
 			st = login.NotAllowed
-		case t.CHAP != nil && !p.Authenticated: // it was added anew in the meantime
+		case t.CHAP != nil && !p.Authenticated:
 			st = login.AuthFailed
+		case t.credentials != p.Credentials: // they have changed in the meantime: again, please
+			st = login.Unavailable
 		case p.TSIH != 0 && (old == nil || old.tsih != p.TSIH):
 			st = login.NoSession
 		case p.TSIH != 0 && old.p.CID != p.CID:

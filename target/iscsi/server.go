@@ -93,6 +93,8 @@ type Server struct {
 	sessions map[sessionKey]*session
 	handles  map[uint16]bool // TSIHs in use
 	lastTSIH uint16
+
+	credentials uint64 // the last Target.credentials
 }
 
 // NewServer returns a Server without targets.

@@ -18,8 +18,8 @@ const portalGroup = 1
 // Credentials are a CHAP name and secret.
 type Credentials struct{ User, Secret string }
 
-// Target is a SCSI device under an iSCSI name, and who may use it. It must not
-// change after it was added.
+// Target is a SCSI device under an iSCSI name, and who may use it. What a
+// server was given must not be changed; see Server.SetAccess.
 type Target struct {
 	Name, Alias string
 	Device      *scsi.Device
@@ -28,6 +28,10 @@ type Target struct {
 	// CHAP is what initiators must know; nil = no authentication. Mutual is
 	// how the target proves itself to those that ask; nil = not at all.
 	CHAP, Mutual *Credentials
+
+	// credentials says which CHAP and Mutual these are: no others that the
+	// server ever had have the same number.
+	credentials uint64
 }
 
 // Secrets of CHAP, in bytes (RFC 7143 section 9.2.1: 96 random bits).
@@ -63,36 +67,32 @@ func (t *Target) reflects(o *Target) bool {
 	return t.Mutual != nil && o.CHAP != nil && t.Mutual.Secret == o.CHAP.Secret
 }
 
+// reflection checks the secrets of t against those of the other targets. s.mu
+// is held.
+func (s *Server) reflection(t *Target) error {
+	for _, o := range s.targets {
+		if o.Name != t.Name && (t.reflects(o) || o.reflects(t)) {
+			return fmt.Errorf("it and %s use one CHAP secret in both directions", o.Name)
+		}
+	}
+	return nil
+}
+
 // Add offers a target.
 func (s *Server) Add(t Target) error {
-	name, ok := login.FoldName(t.Name)
-	if !ok {
-		return fmt.Errorf("cannot add target %q: that is no iSCSI name", t.Name)
-	}
-	t.Name = name
-	t.Initiators = slices.Clone(t.Initiators)
-	for i, n := range t.Initiators {
-		if n == "*" {
-			continue
-		}
-		if t.Initiators[i], ok = login.FoldName(n); !ok {
-			return fmt.Errorf("cannot add target %s: initiator %q is no iSCSI name", name, n)
-		}
-	}
-	if err := t.check(); err != nil {
-		return fmt.Errorf("cannot add target %s: %w", name, err)
+	if err := t.prepare(); err != nil {
+		return fmt.Errorf("cannot add target %q: %w", t.Name, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.targets[name] != nil {
-		return fmt.Errorf("cannot add target %s: it is there already", name)
+	if s.targets[t.Name] != nil {
+		return fmt.Errorf("cannot add target %s: it is there already", t.Name)
 	}
-	for _, o := range s.targets {
-		if t.reflects(o) || o.reflects(&t) {
-			return fmt.Errorf("cannot add target %s: it and %s use one CHAP secret in both directions", name, o.Name)
-		}
+	if err := s.reflection(&t); err != nil {
+		return fmt.Errorf("cannot add target %s: %w", t.Name, err)
 	}
-	s.targets[name] = &t
+	t.credentials = s.nextCredentials()
+	s.targets[t.Name] = &t
 	return nil
 }
 
@@ -176,7 +176,7 @@ func (d directory) Allowed(initiator string) []login.Target {
 }
 
 func (t *Target) forLogin() login.Target {
-	lt := login.Target{Name: t.Name, Alias: t.Alias, PortalGroup: portalGroup}
+	lt := login.Target{Name: t.Name, Alias: t.Alias, PortalGroup: portalGroup, Credentials: t.credentials}
 	if t.CHAP != nil {
 		lt.CHAP = &login.Credentials{User: t.CHAP.User, Secret: t.CHAP.Secret}
 	}

@@ -5,9 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/md5"
-	"crypto/sha1"
 	"crypto/sha256"
-	"crypto/sha3"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -30,8 +28,7 @@ type Conn struct {
 	InitialR2T, ImmediateData   bool
 	FirstBurst, TargetRecvLimit int
 
-	r        *bufio.Reader
-	deadline time.Time
+	r *bufio.Reader
 }
 
 // Dial connects. Everything that waits ends at ctx's deadline, or after 20 s.
@@ -53,7 +50,7 @@ func NewConn(ctx context.Context, nc net.Conn) (*Conn, error) {
 		return nil, err
 	}
 	return &Conn{
-		Conn: nc, CmdSN: 1, ITT: 1, ISID: [6]byte{0x80, 0, 0, 1}, r: bufio.NewReader(nc), deadline: deadline,
+		Conn: nc, CmdSN: 1, ITT: 1, ISID: [6]byte{0x80, 0, 0, 1}, r: bufio.NewReader(nc),
 		InitialR2T: true, ImmediateData: true, FirstBurst: 65536, TargetRecvLimit: 8192,
 	}, nil
 }
@@ -123,11 +120,18 @@ func (e *LoginError) Error() string { return fmt.Sprintf("login refused with sta
 // LoginStep sends one login request and returns the answer. to = 0 asks for no
 // transition.
 func (c *Conn) LoginStep(stage, to byte, keys ...string) (PDU, map[string]string, error) {
-	return c.LoginExchange(c.LoginRequest(stage, to, keys...))
-}
-
-// LoginExchange sends a login request and takes over what the answer says.
-func (c *Conn) LoginExchange(p PDU) (PDU, map[string]string, error) {
+	var p PDU
+	p.BHS[0] = 0x43
+	p.BHS[1] = stage << 2
+	if to != 0 {
+		p.BHS[1] |= 0x80 | to
+	}
+	copy(p.BHS[8:], c.ISID[:])
+	p.Put16(14, c.TSIH)
+	p.Put32(16, 0)
+	p.Put32(24, c.CmdSN)
+	p.Put32(28, c.ExpStatSN)
+	p.Data = Text(keys...)
 	if err := c.Send(p); err != nil {
 		return PDU{}, nil, err
 	}
@@ -181,8 +185,8 @@ func Names(initiator, target string, more ...string) []string {
 	return append([]string{"InitiatorName=" + initiator, "TargetName=" + target, "SessionType=Normal"}, more...)
 }
 
-// CHAP is how to authenticate: Algorithm is 5 (MD5), 6 (SHA-1), 7 (SHA-256) or
-// 8 (SHA3-256). With a TargetSecret the target has to prove itself too.
+// CHAP is how to authenticate: Algorithm is 5 (MD5) or 7 (SHA-256). With a
+// TargetSecret the target has to prove itself too.
 type CHAP struct {
 	Algorithm                int
 	User, Secret             string
@@ -199,15 +203,10 @@ func (c *Conn) LoginCHAP(a CHAP, names []string, more ...string) (map[string]str
 	if _, got, err = c.LoginStep(Security, 0, "CHAP_A="+strconv.Itoa(a.Algorithm)); err != nil {
 		return got, err
 	}
-	id, err := strconv.ParseUint(got["CHAP_I"], 10, 8)
+	keys, err := a.answer(got)
 	if err != nil {
-		return got, fmt.Errorf("CHAP_I: %w", err)
+		return got, err
 	}
-	challenge, err := hex.DecodeString(strings.TrimPrefix(got["CHAP_C"], "0x"))
-	if err != nil {
-		return got, fmt.Errorf("CHAP_C: %w", err)
-	}
-	keys := []string{"CHAP_N=" + a.User, "CHAP_R=0x" + hex.EncodeToString(a.respond(byte(id), a.Secret, challenge))}
 	ours := []byte("the initiator's challenge")
 	if a.TargetSecret != "" {
 		keys = append(keys, "CHAP_I=7", "CHAP_C=0x"+hex.EncodeToString(ours))
@@ -224,16 +223,28 @@ func (c *Conn) LoginCHAP(a CHAP, names []string, more ...string) (map[string]str
 	return c.Login(more...)
 }
 
-func (a CHAP) respond(id byte, secret string, challenge []byte) []byte {
-	return CHAPResponse(a.Algorithm, id, secret, challenge)
+// answer returns the keys that answer the target's challenge.
+func (a CHAP) answer(got map[string]string) ([]string, error) {
+	id, err := strconv.ParseUint(got["CHAP_I"], 10, 8)
+	if err != nil {
+		return nil, fmt.Errorf("CHAP_I: %w", err)
+	}
+	challenge, err := hex.DecodeString(strings.TrimPrefix(got["CHAP_C"], "0x"))
+	if err != nil {
+		return nil, fmt.Errorf("CHAP_C: %w", err)
+	}
+	return []string{"CHAP_N=" + a.User, "CHAP_R=0x" + hex.EncodeToString(a.respond(byte(id), a.Secret, challenge))}, nil
 }
 
-// CHAPResponse is the response to a challenge (RFC 1994 section 4.1), by an
-// algorithm as in CHAP.
-func CHAPResponse(algorithm int, id byte, secret string, challenge []byte) []byte {
-	h := map[int]func() hash.Hash{
-		5: md5.New, 6: sha1.New, 7: sha256.New, 8: func() hash.Hash { return sha3.New256() },
-	}[algorithm]()
+// Answer returns the keys that answer the keys of a target's challenge; none
+// if there is no challenge in them.
+func (a CHAP) Answer(challenge map[string]string) []string {
+	keys, _ := a.answer(challenge)
+	return keys
+}
+
+func (a CHAP) respond(id byte, secret string, challenge []byte) []byte {
+	h := map[int]func() hash.Hash{5: md5.New, 7: sha256.New}[a.Algorithm]()
 	h.Write([]byte{id})
 	h.Write([]byte(secret))
 	h.Write(challenge)

@@ -34,6 +34,7 @@ type Target struct {
 	PortalGroup uint16
 	CHAP        *Credentials // what initiators must prove; nil = nothing
 	Mutual      *Credentials // how the target proves itself to those who ask; may be nil
+	Credentials uint64       // which CHAP and Mutual these are; ends up in Params
 }
 
 // A Directory knows the targets and who may use them. Names are in lower case.
@@ -200,6 +201,7 @@ func (l *Login) identify(a *answer) Status {
 		return st
 	}
 	l.auth.normal(t)
+	p.Credentials = t.Credentials
 	a.add("TargetPortalGroupTag", itoa(int(t.PortalGroup)))
 	if t.Alias != "" {
 		a.add("TargetAlias", t.Alias)

@@ -14,7 +14,8 @@ type Offer struct {
 type Params struct {
 	InitiatorName, InitiatorAlias, TargetName string // names in lower case
 	Discovery                                 bool
-	Authenticated                             bool // the initiator has proven its secret by CHAP
+	Authenticated                             bool   // the initiator has proven its secret by CHAP
+	Credentials                               uint64 // Target.Credentials, of a normal session
 
 	ISID  [6]byte
 	TSIH  uint16 // as in the requests: not 0 means an existing session

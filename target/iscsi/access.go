@@ -1,0 +1,83 @@
+package iscsi
+
+import (
+	"fmt"
+	"slices"
+
+	"sanstick/target/iscsi/internal/login"
+)
+
+// Check says what is wrong with a target, without a look at its device or at
+// other targets.
+func (t Target) Check() error { return t.prepare() }
+
+// prepare checks the target and brings its names into the form that names are
+// compared in.
+func (t *Target) prepare() error {
+	name, ok := login.FoldName(t.Name)
+	if !ok {
+		return fmt.Errorf("that is no iSCSI name")
+	}
+	t.Name = name
+	t.Initiators = slices.Clone(t.Initiators)
+	for i, n := range t.Initiators {
+		if n == "*" {
+			continue
+		}
+		if t.Initiators[i], ok = login.FoldName(n); !ok {
+			return fmt.Errorf("initiator %q is no iSCSI name", n)
+		}
+	}
+	return t.check()
+}
+
+// nextCredentials returns a number for Target.credentials. s.mu is held.
+func (s *Server) nextCredentials() uint64 {
+	s.credentials++
+	return s.credentials
+}
+
+// SetAccess gives the target of the same name the alias, initiators and
+// credentials of t; its device stays. Sessions of initiators that may not log
+// in any more are ended, and it returns when the last of their commands has
+// come back from its device. Other sessions go on, even if the credentials are
+// new ones: those count from the next login. A login that is under way with
+// the old ones is refused.
+func (s *Server) SetAccess(t Target) error {
+	if err := t.prepare(); err != nil {
+		return fmt.Errorf("cannot change target %q: %w", t.Name, err)
+	}
+	s.mu.Lock()
+	have := s.targets[t.Name]
+	if have == nil {
+		s.mu.Unlock()
+		return fmt.Errorf("cannot change target %s: there is none of that name", t.Name)
+	}
+	if err := s.reflection(&t); err != nil {
+		s.mu.Unlock()
+		return fmt.Errorf("cannot change target %s: %w", t.Name, err)
+	}
+	have.Alias, have.Initiators = t.Alias, t.Initiators
+	if !t.CHAP.same(have.CHAP) || !t.Mutual.same(have.Mutual) {
+		have.CHAP, have.Mutual, have.credentials = t.CHAP, t.Mutual, s.nextCredentials()
+	}
+	var ending []*session
+	for _, sess := range s.sessions {
+		if sess.target == have && !have.allows(sess.p.InitiatorName) {
+			ending = append(ending, sess)
+		}
+	}
+	s.mu.Unlock()
+	for _, sess := range ending {
+		sess.kill("initiator not allowed any more")
+	}
+	for _, sess := range ending {
+		<-sess.done
+	}
+	return nil
+}
+
+// same says whether two credentials are the same, or both none.
+func (c *Credentials) same(o *Credentials) bool {
+	return c == o || c != nil && o != nil && *c == *o
+}
