@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
+	"sync"
 	"time"
 
 	"sanstick/target/iscsi"
@@ -74,7 +74,12 @@ type Session struct {
 }
 
 // Server serves targets. All methods are safe for concurrent use.
-type Server struct{ iscsi *iscsi.Server }
+type Server struct {
+	iscsi *iscsi.Server
+
+	changing sync.Mutex // held by whoever changes targets
+	targets  map[string]*offered
+}
 
 // New returns a server without targets.
 func New(o Options) (*Server, error) {
@@ -87,37 +92,11 @@ func New(o Options) (*Server, error) {
 	if o.MaxConnections < 0 || o.LoginTimeout < 0 || o.QueueDepth < 0 {
 		return nil, fmt.Errorf("cannot make a server: a limit is negative")
 	}
-	return &Server{iscsi.NewServer(iscsi.Options{
+	return &Server{targets: make(map[string]*offered), iscsi: iscsi.NewServer(iscsi.Options{
 		Log: o.Log, Advertise: o.Advertise, Memory: o.Memory, MaxConnections: o.MaxConnections, LoginTimeout: o.LoginTimeout,
 		ReadBudget: o.SessionMemory, WriteBudget: o.SessionMemory, Window: o.QueueDepth,
 	})}, nil
 }
-
-// Add offers a target from now on. The units stay the caller's to close, after
-// Remove or after Serve has returned.
-func (s *Server) Add(c Config) error {
-	d := scsi.NewDevice(strings.ToLower(c.IQN))
-	for _, l := range c.LUNs {
-		if err := d.Attach(l.Number, l.Unit); err != nil {
-			return fmt.Errorf("cannot add target %q: %w", c.IQN, err)
-		}
-	}
-	return s.iscsi.Add(iscsi.Target{
-		Name: c.IQN, Alias: c.Alias, Device: d, Initiators: c.Initiators,
-		CHAP: credentials(c.CHAP), Mutual: credentials(c.Mutual),
-	})
-}
-
-func credentials(c *CHAP) *iscsi.Credentials {
-	if c == nil {
-		return nil
-	}
-	return &iscsi.Credentials{User: c.User, Secret: c.Secret}
-}
-
-// Remove takes a target away. It ends the sessions with it and returns when
-// none of their commands is running any more.
-func (s *Server) Remove(iqn string) error { return s.iscsi.Remove(iqn) }
 
 // Serve accepts connections from l until ctx is cancelled. Then it ends them,
 // waits for the commands that are running, and returns nil. It closes l. An
