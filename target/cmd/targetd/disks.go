@@ -4,61 +4,73 @@ import (
 	"errors"
 	"fmt"
 
-	"sanstick/target"
 	"sanstick/target/block"
 	"sanstick/target/block/backing"
+	"sanstick/target/block/memdev"
 	"sanstick/target/scsi"
 )
 
-// disks is what is open, to be closed in the right order.
-type disks struct {
-	luns    []target.LUN
-	devices []block.Device
+// disk is an open disk: one logical unit, in as many targets as want it.
+type disk struct {
+	spec lun // number doesn't matter
+	dev  block.Device
+	unit *scsi.Unit
 }
 
-// open opens the disks that were asked for. After an error, close has to be
-// called all the same.
-func (d *disks) open(o *options) error {
-	for _, l := range o.luns {
-		dev, err := backing.Open(l.path, l.device)
-		if err != nil {
-			return fmt.Errorf("LUN %d: %w", l.number, err)
-		}
-		d.devices = append(d.devices, dev)
-		u, err := scsi.NewUnit(dev, scsi.UnitOptions{
-			Identity: identity(o, l), ReadOnly: l.device.ReadOnly, Removable: l.removable, Thin: l.thin,
-		})
-		if err != nil {
-			return fmt.Errorf("LUN %d: %w", l.number, err)
-		}
-		d.luns = append(d.luns, target.LUN{Number: l.number, Unit: u})
+func openDisk(l lun) (*disk, error) {
+	dev, err := backing.Open(l.path, l.device)
+	if err != nil {
+		return nil, err
+	}
+	u, err := scsi.NewUnit(dev, scsi.UnitOptions{
+		Identity: l.identity(), ReadOnly: l.device.ReadOnly, Removable: l.removable, Thin: l.thin,
+	})
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return &disk{l, dev, u}, nil
+}
+
+// close waits for the commands on the unit, flushes the device and closes it.
+func (d *disk) close() error {
+	errs := []error{d.unit.Close()}
+	if err := d.dev.Flush(); err != nil {
+		errs = append(errs, fmt.Errorf("cannot flush: %w", err))
+	}
+	if err := errors.Join(append(errs, d.dev.Close())...); err != nil {
+		return fmt.Errorf("disk %s: %w", d.spec.path, err)
 	}
 	return nil
 }
 
-// identity gives a unit a name that stays the same from run to run.
-func identity(o *options, l lun) scsi.Identity {
-	serial := o.serial
-	switch {
-	case serial == "":
-		serial = scsi.SerialFromUUID(hostSerial(o, l))
-	case len(o.luns) > 1:
-		serial = fmt.Sprintf("%s-%d", serial, l.number)
+// becomes tells whether the disk can be made what l says while it is in use.
+// If it can't, it has to be closed and opened again.
+func (d *disk) becomes(l lun) (live bool, err error) {
+	l.number = d.spec.number
+	if !d.spec.inRAM() {
+		return d.spec == l, nil
 	}
-	return scsi.Identity{Serial: serial, NAA: scsi.NAAFromUUID(serial)}
+	have, want := d.dev.Info().Size, l.size()
+	if want < have {
+		return false, fmt.Errorf("disk %s can't shrink to %s", d.spec.path, l.path)
+	}
+	l.path = d.spec.path
+	return d.spec == l, nil
 }
 
-// close waits for the units, flushes the devices and closes them.
-func (d *disks) close() error {
-	var errs []error
-	for _, l := range d.luns {
-		errs = append(errs, l.Unit.Close())
-	}
-	for _, dev := range d.devices {
-		if err := dev.Flush(); err != nil {
-			errs = append(errs, fmt.Errorf("cannot flush: %w", err))
+// change makes the disk what l says, if it becomes that.
+func (d *disk) change(l lun) error {
+	if mem, ok := d.dev.(*memdev.Device); ok {
+		if err := mem.Grow(l.size()); err != nil {
+			return err
 		}
-		errs = append(errs, dev.Close())
 	}
-	return errors.Join(errs...)
+	d.spec = l
+	return nil
+}
+
+// size is that of a disk in RAM, in bytes.
+func (l lun) size() int64 {
+	n, _ := backing.ParseSize(l.path[len(memPrefix):]) // was checked before
+	return n
 }

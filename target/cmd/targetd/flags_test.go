@@ -16,19 +16,23 @@ func TestParseFlags(t *testing.T) {
 	tests := []struct {
 		name string
 		args string
-		want *options
+		want *setup
 	}{
-		{"least", "--lun 0=a.img", &options{
-			listen: []string{"127.0.0.1:3260"}, iqn: defaultIQN, initiators: []string{"*"}, luns: []lun{{path: "a.img"}},
+		{"least", "--lun 0=a.img --serial S", &setup{
+			listen:  []string{"127.0.0.1:3260"},
+			targets: []targetSpec{{iqn: defaultIQN, initiators: []string{"*"}, luns: []lun{{path: "a.img", serial: "S"}}}},
 		}},
-		{"all", "--listen 10.0.0.1:3260 --listen [::1]:1 --iqn iqn.x:y --initiator iqn.a:b --initiator iqn.c:d --serial S" +
-			" --chap u:123456789012 --mutual=t:abcdefghijklm:n --lun 0=mem:1GiB,thin,bs=4096 --lun 7=/dev/sdb,ro,removable,pbs=8192", &options{
-			listen: []string{"10.0.0.1:3260", "[::1]:1"}, iqn: "iqn.x:y", initiators: []string{"iqn.a:b", "iqn.c:d"}, serial: "S",
-			chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijklm:n"},
-			luns: []lun{
-				{path: "mem:1GiB", thin: true, device: backing.Options{LogicalBlock: 4096}},
-				{number: 7, path: "/dev/sdb", removable: true, device: backing.Options{ReadOnly: true, PhysicalBlock: 8192}},
-			},
+		{"all", "--listen 10.0.0.1:3260 --listen [::1]:1 --advertise h:1 --iqn iqn.x:y --initiator iqn.a:b --initiator iqn.c:d --serial S" +
+			" --chap u:123456789012 --mutual=t:abcdefghijklm:n --lun 0=mem:1GiB,thin,bs=4096 --lun 7=/dev/sdb,ro,removable,pbs=8192", &setup{
+			listen: []string{"10.0.0.1:3260", "[::1]:1"}, advertise: []string{"h:1"},
+			targets: []targetSpec{{
+				iqn: "iqn.x:y", initiators: []string{"iqn.a:b", "iqn.c:d"},
+				chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijklm:n"},
+				luns: []lun{
+					{path: "mem:1GiB", thin: true, device: backing.Options{LogicalBlock: 4096}, serial: "S-0"},
+					{number: 7, path: "/dev/sdb", removable: true, device: backing.Options{ReadOnly: true, PhysicalBlock: 8192}, serial: "S-7"},
+				},
+			}},
 		}},
 		{"nothing", "", nil},
 		{"no path", "--lun 0=", nil},
@@ -42,6 +46,13 @@ func TestParseFlags(t *testing.T) {
 		{"left over", "--lun 0=a b.img", nil},
 		{"short secret", "--lun 0=a --chap u:short-SECRT", nil},
 		{"no secret", "--lun 0=a --mutual short-SECRT", nil},
+		{"value for a switch", "--lun 0=a,ro=5", nil},
+		{"empty value for a switch", "--lun 0=a,ro=", nil},
+		{"same disk twice", "--lun 0=a --lun 1=a", nil},
+		{"secret both ways", "--lun 0=a --chap u:123456789012-SECRT --mutual t:123456789012-SECRT", nil},
+		{"bad portal", "--lun 0=a --advertise 10.0.0.1", nil},
+		{"file and flags", "--config /nonexistent --lun 0=a", nil},
+		{"no such file", "--config /nonexistent", nil},
 		{"secret with equals sign", "--lun 0=a --chap=:short-SECRT-without-user", nil},
 	}
 	for _, tt := range tests {
@@ -53,7 +64,10 @@ func TestParseFlags(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "SECRT") {
 				t.Errorf("the error tells the secret: %v", err)
 			}
-			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(options{}, lun{})); diff != "" {
+			if err != nil {
+				return
+			}
+			if diff := cmp.Diff(tt.want, got.setup, cmp.AllowUnexported(setup{}, targetSpec{}, lun{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -65,7 +79,7 @@ func TestParseFlags(t *testing.T) {
 
 // The help names every flag there is.
 func TestUsage(t *testing.T) {
-	for _, name := range []string{"listen", "iqn", "lun", "initiator", "chap", "mutual", "serial", "help"} {
+	for _, name := range []string{"listen", "advertise", "iqn", "lun", "initiator", "chap", "mutual", "serial", "config", "help"} {
 		if !strings.Contains(usage, "\n  --"+name+" ") {
 			t.Errorf("nothing about --%s", name)
 		}
@@ -73,21 +87,27 @@ func TestUsage(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	a, b := lun{number: 0, path: "a"}, lun{number: 1, path: "b"}
-	one := &options{iqn: "iqn.x:y", luns: []lun{a}}
-	same := lun{number: 0, path: "a", thin: true}
-	if identity(one, a) != identity(one, same) {
+	serials := func(args string) (s []string) {
+		o, err := parseFlags(strings.Fields(args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range o.setup.targets[0].luns {
+			s = append(s, l.serial)
+		}
+		return s
+	}
+	a := serials("--lun 0=a --lun 1=b")
+	if b := serials("--lun 0=a,thin"); a[0] != b[0] {
 		t.Error("identity changes with how a unit is presented")
 	}
-	if identity(one, a) == identity(one, b) {
+	if a[0] == a[1] {
 		t.Error("two units have the same identity")
 	}
-	named := &options{serial: "S", luns: []lun{a}}
-	if got := identity(named, a).Serial; got != "S" {
-		t.Errorf("serial %q", got)
+	if diff := cmp.Diff([]string{"S"}, serials("--lun 3=a --serial S")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
-	named.luns = append(named.luns, b)
-	if got := identity(named, b).Serial; got != "S-1" {
-		t.Errorf("serial %q", got)
+	if diff := cmp.Diff([]string{"S-0", "S-1"}, serials("--lun 0=a --lun 1=b --serial S")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

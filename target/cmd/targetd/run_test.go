@@ -19,13 +19,7 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// A free port: taken, let go, and hoped for.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeAddress(t)
 	o, err := parseFlags([]string{"--listen", addr, "--lun", "0=" + path, "--iqn", "iqn.x:y"})
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +27,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, o, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- run(ctx, o, slog.New(slog.DiscardHandler), nil) }()
 	var c *iscsitest.Conn
 	for range 100 {
 		if c, err = iscsitest.Dial(ctx, addr); err == nil {
@@ -84,7 +78,7 @@ func TestRunFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := run(context.Background(), o, slog.New(slog.DiscardHandler)); err == nil {
+		if err := run(context.Background(), o, slog.New(slog.DiscardHandler), nil); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"sanstick/target"
+)
+
+// run serves until ctx is cancelled, then flushes and closes all devices. What
+// comes from reload makes it read the configuration file again.
+func run(ctx context.Context, o *options, log *slog.Logger, reload <-chan os.Signal) (err error) {
+	s := o.setup
+	to := target.Options{Log: log}
+	if s.advertise != nil {
+		to.Advertise = func(net.Addr) []string { return s.advertise }
+	}
+	srv, err := target.New(to)
+	if err != nil {
+		return err
+	}
+	d := &daemon{srv: srv, log: log, disks: make(map[string]*disk), targets: make(map[string]targetSpec)}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := d.apply(s); err != nil {
+		return err
+	}
+	listeners, err := listen(ctx, s.listen)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range listeners {
+		for _, t := range s.targets {
+			fmt.Printf("serving %s on %s\n", t.iqn, l.Addr())
+		}
+		fmt.Printf("try: iscsi-ls -s iscsi://%s\n", l.Addr())
+		g.Go(func() error { return srv.Serve(ctx, l) })
+	}
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-reload:
+				d.reload(o)
+			}
+		}
+	})
+	return g.Wait()
+}
+
+func listen(ctx context.Context, addrs []string) (ls []net.Listener, err error) {
+	for _, addr := range addrs {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		if err != nil {
+			for _, l := range ls {
+				l.Close()
+			}
+			return nil, fmt.Errorf("cannot listen: %w", err)
+		}
+		ls = append(ls, l)
+	}
+	return ls, nil
+}
+
+// reload reads the configuration file again and serves what it says. A file
+// with an error changes nothing.
+func (d *daemon) reload(o *options) {
+	s, err := readConfig(o.config)
+	if err != nil {
+		d.log.Error("configuration not taken: nothing has changed", "error", err)
+		return
+	}
+	if !slices.Equal(s.listen, o.setup.listen) || !slices.Equal(s.advertise, o.setup.advertise) {
+		d.log.Warn("listen and advertise are read at the start only: the old ones hold until the next")
+	}
+	if err := d.apply(s); err != nil {
+		d.log.Error("configuration not taken, or in part", "error", err)
+		return
+	}
+	d.log.Info("configuration taken", "targets", len(s.targets), "disks", len(d.disks))
+}
