@@ -7,6 +7,7 @@ SHELL := /bin/bash
 # are fetched without being installed (imagebuild/apt).
 RUN_PACKAGES  := ca-certificates qemu-system-x86 qemu-utils qemu-block-extra ipxe-qemu libiscsi-bin
 TEST_PACKAGES := gcc libc6-dev dosfstools e2fsprogs gdisk iproute2 mount mtools
+BENCH_PACKAGES := tgt iperf3
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 export CGO_ENABLED ?= 1
@@ -38,7 +39,10 @@ e2e: image ## boot the real image in QEMU and use it as an initiator would
 conformance: deps-test ## foreign initiators against targetd
 	@$(GO) test -count 1 -v -timeout 20m -run 'Libiscsi|QEMU' ./target
 
-bench: ## Go benchmarks of the target's hot paths
+bench: deps-bench ## targetd beside tgt, in turn; writes target/BENCHMARKS.md (BENCH_FLAGS)
+	@$(GO) run ./target/bench --out target/BENCHMARKS.md $(BENCH_FLAGS)
+
+gobench: ## Go benchmarks of the target's hot paths
 	@$(GO) test -run '^$$' -bench . -benchmem ./target/...
 
 fuzz: ## fuzz every decoder, FUZZTIME (10s) each
@@ -55,10 +59,11 @@ clean: ## remove build/, with the disks of make run
 
 deps-run: PACKAGES := $(RUN_PACKAGES)
 deps-test: PACKAGES := $(RUN_PACKAGES) $(TEST_PACKAGES)
-deps-run deps-test:
+deps-bench: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
+deps-run deps-test deps-bench:
 	@missing=; for p in $(PACKAGES); do \
 	  dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; \
 	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
 
-.PHONY: help run image test check unit e2e conformance bench fuzz fresh clean deps-run deps-test
+.PHONY: help run image test check unit e2e conformance bench gobench fuzz fresh clean deps-run deps-test deps-bench

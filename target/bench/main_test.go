@@ -1,0 +1,40 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseFlags(t *testing.T) {
+	for _, args := range [][]string{{"--rounds", "0"}, {"--seconds", "0"}, {"--case", "("}, {"more"}, {"--what"}} {
+		if _, err := parseFlags(args); err == nil {
+			t.Errorf("%q: no error", args)
+		}
+	}
+	o, err := parseFlags([]string{"--case", "QD 1$", "--rounds", "3"})
+	if err != nil || o.rounds != 3 || !o.cases.MatchString("read, QD 1") || o.cases.MatchString("QD 16") {
+		t.Errorf("got %+v, %v", o, err)
+	}
+}
+
+func TestRow(t *testing.T) {
+	r := result{benchCase: benchCase{name: "a case", least: 2, aim: 3}}
+	for i := range 3 {
+		r.ours = append(r.ours, sample{outcome: outcome{iops: float64(30000 + i*10000), size: 4096}, cpu: 5 * time.Second})
+		r.tgt = append(r.tgt, sample{outcome: outcome{iops: 20000, size: 4096}, cpu: 10 * time.Second})
+	}
+	row := r.row()
+	for _, want := range []string{"| a case | 40.0 k | 20.0 k | **2.00 (1.50 to 2.50)** | 2.0, aim 3.0 | 5.0, 10.0 | 0.50 | 1.31, 2.62 |"} {
+		if !strings.Contains(row, want) {
+			t.Errorf("row %q lacks %q", row, want)
+		}
+	}
+}
+
+func TestPerfOutput(t *testing.T) {
+	m := perfAverage.FindStringSubmatch("\n\n00:00:01 - lba 4, iops current 893 (348 MB/s), iops average 85000 (332 MB/s)\niops average 84223 (328 MB/s)      \n\nfinished.\n")
+	if m == nil || m[1] != "84223" {
+		t.Errorf("got %q", m)
+	}
+}
