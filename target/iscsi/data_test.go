@@ -3,6 +3,7 @@ package iscsi_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,11 @@ func TestReadWrite(t *testing.T) {
 	for dn, dk := range digests {
 		for tn, tk := range transfers {
 			t.Run(dn+", "+tn, func(t *testing.T) {
-				c := b.session(append(append([]string{"MaxRecvDataSegmentLength=262144"}, dk...), tk...)...)
+				keys := append(slices.Clone(dk), tk...)
+				if !strings.Contains(strings.Join(keys, " "), "MaxRecvDataSegmentLength=") {
+					keys = append(keys, "MaxRecvDataSegmentLength=262144")
+				}
+				c := b.session(keys...)
 				defer c.Close()
 				for i, n := range []int{512, 4096, 65536, 300 << 10, 1 << 20} {
 					data := noise(uint64(i), n)

@@ -55,7 +55,7 @@ var keys = []key{
 		set: func(p *Params, v int) { p.InitialR2T = v == 1 }},
 	{name: "ImmediateData", where: inOperational, rule: and, ours: fixed(1), notDiscovery: true,
 		set: func(p *Params, v int) { p.ImmediateData = v == 1 }},
-	{name: "MaxRecvDataSegmentLength", where: inOperational | inFullFeature, rule: declareNumber, lo: 512, hi: maxLen, again: true,
+	{name: "MaxRecvDataSegmentLength", where: inOperational | inFullFeature, rule: declareNumber, lo: 512, hi: maxLen,
 		set: func(p *Params, v int) { p.SendLimit = v }},
 	{name: "MaxBurstLength", where: inOperational, rule: minimum, lo: 512, hi: maxLen, notDiscovery: true,
 		ours: func(o *Offer, _ *Params) int { return o.MaxBurst },

@@ -130,4 +130,15 @@ func TestRenegotiate(t *testing.T) {
 	if p.SendLimit != 4096 || p.MaxBurst != 262144 || p.InitiatorName != "" {
 		t.Errorf("params: %+v", p)
 	}
+	got = p.Renegotiate([]pdu.Pair{
+		{Key: "MaxRecvDataSegmentLength", Value: "512"}, {Key: "X", Value: ""}, {Key: "X", Value: ""},
+		{Key: "MaxRecvDataSegmentLength", Value: "1024"},
+	})
+	want = []string{"X=NotUnderstood", "X=NotUnderstood", "MaxRecvDataSegmentLength=Reject", "MaxRecvDataSegmentLength=Reject"}
+	if diff := cmp.Diff(want, split(t, got)); diff != "" {
+		t.Errorf("key twice (-want +got):\n%s", diff)
+	}
+	if p.SendLimit != 4096 {
+		t.Errorf("SendLimit is %d after a key that came twice", p.SendLimit)
+	}
 }

@@ -165,6 +165,7 @@ func TestLogin(t *testing.T) {
 		{"unknown key", []step{{req(1, 3), names("iqn.t:open", "X-com.example=1"), resp(1, 3), []string{"X-com.example=NotUnderstood", tpgt, alias, mrdsl}}}},
 		{"too many unknown keys", []step{{req(1, 3), names("iqn.t:open", strings.Split(strings.Repeat("a=b ", 17), " ")[:17]...), fails(1, InitiatorError), nil}}},
 		{"key twice", []step{{req(1, 3), names("iqn.t:open", "InitialR2T=No", "InitialR2T=No"), fails(1, InitiatorError), nil}}},
+		{"declaration twice", []step{{req(1, 3), names("iqn.t:open", "MaxRecvDataSegmentLength=512", "MaxRecvDataSegmentLength=1024"), fails(1, InitiatorError), nil}}},
 		{"key in two requests", []step{
 			{req(1, 0), names("iqn.t:open", "InitialR2T=No"), resp(1, 0), []string{"InitialR2T=No", tpgt, alias, mrdsl}},
 			{req(1, 3), []string{"InitialR2T=No"}, fails(1, InitiatorError), nil},

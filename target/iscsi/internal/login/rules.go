@@ -106,10 +106,16 @@ func (l *Login) negotiate(pairs []pdu.Pair, a *answer) Status {
 // caller's.
 func (p *Params) Renegotiate(pairs []pdu.Pair) []byte {
 	var a answer
-	for _, o := range inTableOrder(pairs) {
+	offers := inTableOrder(pairs)
+	twice := func(i int) bool {
+		return i > 0 && offers[i-1].key == offers[i].key || i+1 < len(offers) && offers[i+1].key == offers[i].key
+	}
+	for i, o := range offers {
 		switch {
 		case o.key < 0:
 			a.add(o.Key, notUnderstood)
+		case twice(i): // section 6.2: negotiated once; which of them is meant?
+			a.add(o.Key, reject)
 		default:
 			if st := p.apply(&Offer{}, inFullFeature, o, &a); st != Success {
 				a.add(o.Key, reject)
