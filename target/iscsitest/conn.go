@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha3"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -28,7 +30,8 @@ type Conn struct {
 	InitialR2T, ImmediateData   bool
 	FirstBurst, TargetRecvLimit int
 
-	r *bufio.Reader
+	r        *bufio.Reader
+	deadline time.Time
 }
 
 // Dial connects. Everything that waits ends at ctx's deadline, or after 20 s.
@@ -50,7 +53,7 @@ func NewConn(ctx context.Context, nc net.Conn) (*Conn, error) {
 		return nil, err
 	}
 	return &Conn{
-		Conn: nc, CmdSN: 1, ITT: 1, ISID: [6]byte{0x80, 0, 0, 1}, r: bufio.NewReader(nc),
+		Conn: nc, CmdSN: 1, ITT: 1, ISID: [6]byte{0x80, 0, 0, 1}, r: bufio.NewReader(nc), deadline: deadline,
 		InitialR2T: true, ImmediateData: true, FirstBurst: 65536, TargetRecvLimit: 8192,
 	}, nil
 }
@@ -120,18 +123,11 @@ func (e *LoginError) Error() string { return fmt.Sprintf("login refused with sta
 // LoginStep sends one login request and returns the answer. to = 0 asks for no
 // transition.
 func (c *Conn) LoginStep(stage, to byte, keys ...string) (PDU, map[string]string, error) {
-	var p PDU
-	p.BHS[0] = 0x43
-	p.BHS[1] = stage << 2
-	if to != 0 {
-		p.BHS[1] |= 0x80 | to
-	}
-	copy(p.BHS[8:], c.ISID[:])
-	p.Put16(14, c.TSIH)
-	p.Put32(16, 0)
-	p.Put32(24, c.CmdSN)
-	p.Put32(28, c.ExpStatSN)
-	p.Data = Text(keys...)
+	return c.LoginExchange(c.LoginRequest(stage, to, keys...))
+}
+
+// LoginExchange sends a login request and takes over what the answer says.
+func (c *Conn) LoginExchange(p PDU) (PDU, map[string]string, error) {
 	if err := c.Send(p); err != nil {
 		return PDU{}, nil, err
 	}
@@ -185,8 +181,8 @@ func Names(initiator, target string, more ...string) []string {
 	return append([]string{"InitiatorName=" + initiator, "TargetName=" + target, "SessionType=Normal"}, more...)
 }
 
-// CHAP is how to authenticate: Algorithm is 5 (MD5) or 7 (SHA-256). With a
-// TargetSecret the target has to prove itself too.
+// CHAP is how to authenticate: Algorithm is 5 (MD5), 6 (SHA-1), 7 (SHA-256) or
+// 8 (SHA3-256). With a TargetSecret the target has to prove itself too.
 type CHAP struct {
 	Algorithm                int
 	User, Secret             string
@@ -244,7 +240,15 @@ func (a CHAP) Answer(challenge map[string]string) []string {
 }
 
 func (a CHAP) respond(id byte, secret string, challenge []byte) []byte {
-	h := map[int]func() hash.Hash{5: md5.New, 7: sha256.New}[a.Algorithm]()
+	return CHAPResponse(a.Algorithm, id, secret, challenge)
+}
+
+// CHAPResponse is the response to a challenge (RFC 1994 section 4.1), by an
+// algorithm as in CHAP.
+func CHAPResponse(algorithm int, id byte, secret string, challenge []byte) []byte {
+	h := map[int]func() hash.Hash{
+		5: md5.New, 6: sha1.New, 7: sha256.New, 8: func() hash.Hash { return sha3.New256() },
+	}[algorithm]()
 	h.Write([]byte{id})
 	h.Write([]byte(secret))
 	h.Write(challenge)

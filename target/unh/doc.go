@@ -1,0 +1,17 @@
+// Package unh holds the conformance tests of the UNH-IOL iSCSI consortium for
+// targets, written anew for the initiator of package iscsitest: the full
+// feature phase list (82 tests), the login phase list and the CHAP list. There
+// is nothing in it but tests; `go test -v -run UNH ./target/unh` prints the
+// numbered lists.
+//
+// The numbers of the full feature phase are those of version 0.1 of that
+// suite. Those of the other two follow its groups. What each test does is
+// stated in terms of RFC 7143, and adjusted to a target of error recovery level
+// 0 with one connection a session: what would need more (SNACK, task
+// reassignment, a second connection) must be refused cleanly, that is with the
+// right answer and without harm to the session.
+//
+// The same tests run against another target with the flags -portal, -name,
+// -chap-name, -mutual-name and -second-name (see harness_test.go). Its LUN 0 is
+// overwritten.
+package unh
