@@ -238,14 +238,15 @@ func (s *session) handOver() bool {
 // keep takes back handOver.
 func (s *session) keep() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.handedOver {
-		return
-	}
+	closing := false
 	select {
 	case <-s.done:
-		s.nexus.Close()
+		closing = s.handedOver
 	default:
 		s.handedOver = false
+	}
+	s.mu.Unlock()
+	if closing { // without mu: the nexus has locks that come before it
+		s.nexus.Close()
 	}
 }

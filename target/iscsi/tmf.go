@@ -67,27 +67,28 @@ func (s *session) manage(p *pdu.TaskRequest) (code byte, wait []<-chan struct{})
 		return pdu.TMFComplete, s.abort(onLUN)
 	case pdu.TMFClearTaskSet:
 		s.dropHeld(p, true)
-		return s.everywhere(device.ClearTaskSet(p.LUN, s.nexus), onLUN)
+		return everywhere(device.ClearTaskSet(p.LUN, s.nexus))
 	case pdu.TMFLUNReset:
 		s.dropHeld(p, true)
-		return s.everywhere(device.ResetUnit(p.LUN, nil), onLUN)
+		return everywhere(device.ResetUnit(p.LUN, nil))
 	case pdu.TMFWarmReset, pdu.TMFColdReset:
 		s.dropHeld(p, false)
-		device.Reset(nil)
-		return s.everywhere(true, everything)
+		wait = device.Reset(nil)
+		for _, o := range s.srv.sessionsOf(s.target) { // those without a unit, too
+			wait = append(wait, o.abort(everything)...)
+		}
+		return pdu.TMFComplete, wait
 	case pdu.TMFReassign:
 		return pdu.TMFNoReassignment, nil // error recovery level 0
 	}
 	return pdu.TMFNotSupported, nil
 }
 
-// everywhere aborts tasks of all sessions with the target.
-func (s *session) everywhere(exists bool, match func(*task) bool) (code byte, wait []<-chan struct{}) {
+// everywhere is for functions that package scsi does on a unit, for all who
+// reach it.
+func everywhere(wait []<-chan struct{}, exists bool) (byte, []<-chan struct{}) {
 	if !exists {
 		return pdu.TMFNoLUN, nil
-	}
-	for _, o := range s.srv.sessionsOf(s.target) {
-		wait = append(wait, o.abort(match)...)
 	}
 	return pdu.TMFComplete, wait
 }

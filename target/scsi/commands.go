@@ -55,6 +55,8 @@ type command struct {
 	direction Direction
 	flags     flags
 	sharing   sharing
+	// sharingOf, if there is one, says it for the CDB instead.
+	sharingOf func(*Task) sharing
 	// allocation is where a data-in command has its allocation length; of no
 	// size if it has none.
 	allocation field
@@ -73,5 +75,5 @@ const (
 
 // rows is the command table. REPORT SUPPORTED OPERATION CODES answers from it.
 func rows() []command {
-	return slices.Concat(primaryCommands(), blockCommands())
+	return slices.Concat(primaryCommands(), blockCommands(), reserveCommands(), persistentCommands())
 }

@@ -28,12 +28,14 @@ func primaryCommands() []command {
 		usage:      []byte{0x1a, 0x08, all, all, all, control},
 		direction:  DataIn,
 		allocation: field{4, 1},
+		sharing:    sharedReads,
 		run:        (*Task).modeSense6,
 	}, {
 		name:       "MODE SENSE (10)",
 		usage:      []byte{0x5a, 0x18, all, all, 0, 0, 0, all, all, control},
 		direction:  DataIn,
 		allocation: field{7, 2},
+		sharing:    sharedReads,
 		run:        (*Task).modeSense10,
 	}, {
 		name:       "REPORT LUNS",
@@ -49,7 +51,7 @@ func primaryCommands() []command {
 		direction:  DataIn,
 		flags:      action,
 		allocation: field{6, 4},
-		sharing:    sharedAlways,
+		sharing:    sharedReads,
 		run:        (*Task).reportOpcodes,
 	}}
 }

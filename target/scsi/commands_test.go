@@ -64,7 +64,11 @@ func TestUnknownCommands(t *testing.T) {
 			if task.Direction() != NoData || task.DataOutLength() != 0 {
 				t.Errorf("%#02x/%#02x: direction %d, wants %d bytes", op, action, task.Direction(), task.DataOutLength())
 			}
-			wantSense(t, task.Run(nil, nil), illegalRequest, invalidOperationCode)
+			want := invalidOperationCode
+			if op == 0x5e || op == 0x5f { // PERSISTENT RESERVE
+				want = invalidFieldInCDB
+			}
+			wantSense(t, task.Run(nil, nil), illegalRequest, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -27,6 +28,7 @@ type Device struct {
 	units   atomic.Pointer[map[uint16]*Unit]
 	mu      sync.Mutex
 	nexuses map[*Nexus]struct{}
+	ports   []Port
 }
 
 // NewDevice returns a target device without logical units. name is its SCSI
@@ -93,29 +95,57 @@ func (d *Device) detach(lun uint16) ([]*path, error) {
 	return paths, nil
 }
 
-// ResetUnit does a logical unit reset (SAM-5 section 6.3.3), of which the
-// transport does the aborting: every nexus that reaches the unit, except by,
-// gets a unit attention. It returns false if there is no such LUN. by may be
-// nil.
-func (d *Device) ResetUnit(lun [8]byte, by *Nexus) bool {
+// AddPort tells of a target port before there is a nexus through it, so that
+// initiators can register with all ports at once.
+func (d *Device) AddPort(p Port) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.addPort(p)
+}
+
+func (d *Device) addPort(p Port) {
+	if !slices.ContainsFunc(d.ports, func(have Port) bool { return have.Name == p.Name }) {
+		d.ports = append(d.ports, p)
+	}
+}
+
+// unit returns the unit under a LUN, nil for none.
+func (d *Device) unit(lun [8]byte) *Unit {
 	n, err := decodeLUN(lun)
 	if err != nil {
-		return false
+		return nil
 	}
-	u := (*d.units.Load())[n]
+	return (*d.units.Load())[n]
+}
+
+// ResetUnit does a logical unit reset (SAM-5 section 6.3.3): every nexus that
+// reaches the unit, through this device or another, except by, gets a unit
+// attention, the tasks of all of them end, and so does a reservation made with
+// RESERVE (6) or (10). Nothing of the tasks follows once the channels are
+// closed. It returns false if there is no such LUN. by may be nil.
+func (d *Device) ResetUnit(lun [8]byte, by *Nexus) ([]<-chan struct{}, bool) {
+	u := d.unit(lun)
 	if u == nil {
-		return false
+		return nil, false
 	}
-	u.attention(deviceReset, by)
-	return true
+	return u.reset(deviceReset, by), true
 }
 
 // Reset does a target reset: like ResetUnit for every LUN.
-func (d *Device) Reset(by *Nexus) {
+func (d *Device) Reset(by *Nexus) (wait []<-chan struct{}) {
 	for _, u := range *d.units.Load() {
-		u.attention(scsiBusReset, by)
+		wait = append(wait, u.reset(scsiBusReset, by)...)
 	}
+	return wait
 }
+
+func (u *Unit) reset(what code, by *Nexus) []<-chan struct{} {
+	u.reservations.drop(nil)
+	u.attention(what, by)
+	return u.abortTasks(anyNexus, nil)
+}
+
+func anyNexus(*Nexus) bool { return true }
 
 var errLUN = errors.New("not a single-level LUN that this device uses")
 

@@ -130,7 +130,10 @@ func TestUnitAttentions(t *testing.T) {
 	other := r.newNexus(t)
 	wantAttentions(t, "none", r.nexus, 0)
 
-	if !r.dev.ResetUnit([8]byte{}, r.nexus) || r.dev.ResetUnit([8]byte{0, 9}, r.nexus) {
+	if _, ok := r.dev.ResetUnit([8]byte{}, r.nexus); !ok {
+		t.Error("ResetUnit doesn't know LUN 0")
+	}
+	if _, ok := r.dev.ResetUnit([8]byte{0, 9}, r.nexus); ok {
 		t.Error("ResetUnit doesn't know which LUNs there are")
 	}
 	wantAttentions(t, "the one that resets a unit", r.nexus, 0)

@@ -26,10 +26,10 @@ type Aborter interface {
 // Nexus is one initiator's way to a target device (an I_T nexus): it knows
 // what that initiator hasn't been told yet. Safe for concurrent use.
 type Nexus struct {
-	device    *Device
-	initiator string
-	port      Port
-	aborter   atomic.Pointer[Aborter]
+	device  *Device
+	id      itNexus
+	port    Port
+	aborter atomic.Pointer[Aborter]
 
 	// paths is replaced, never changed; see Device.units.
 	paths atomic.Pointer[map[uint16]*path]
@@ -41,7 +41,10 @@ type Nexus struct {
 // answered with a POWER ON, RESET unit attention. Close it when the session
 // ends. a may be nil in tests of single commands.
 func (d *Device) NewNexus(initiatorPort string, p Port, a Aborter) *Nexus {
-	n := &Nexus{device: d, initiator: initiatorPort, port: p}
+	if canonical, ok := canonicalPort(initiatorPort); ok {
+		initiatorPort = canonical
+	}
+	n := &Nexus{device: d, id: itNexus{initiatorPort, p.Name}, port: p}
 	n.SetAborter(a)
 	n.paths.Store(&map[uint16]*path{})
 	d.mu.Lock()
@@ -50,6 +53,7 @@ func (d *Device) NewNexus(initiatorPort string, p Port, a Aborter) *Nexus {
 		n.connect(lun, u)
 	}
 	d.nexuses[n] = struct{}{}
+	d.addPort(p)
 	return n
 }
 

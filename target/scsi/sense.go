@@ -25,26 +25,31 @@ const (
 type code uint16
 
 const (
-	noAdditionalSense       code = 0x0000
-	writeError              code = 0x0c00
-	invalidFieldInIU        code = 0x0e03
-	unrecoveredReadError    code = 0x1100
-	parameterListLength     code = 0x1a00
-	miscompareDuringVerify  code = 0x1d00
-	invalidOperationCode    code = 0x2000
-	lbaOutOfRange           code = 0x2100
-	invalidFieldInCDB       code = 0x2400
-	lunNotSupported         code = 0x2500
-	invalidFieldInParameter code = 0x2600
-	writeProtected          code = 0x2700
-	spaceAllocationFailed   code = 0x2707
-	powerOnReset            code = 0x2900 // power on, reset, or bus device reset occurred
-	scsiBusReset            code = 0x2902
-	deviceReset             code = 0x2903
-	capacityChanged         code = 0x2a09
-	savingNotSupported      code = 0x3900
-	reportedLUNsChanged     code = 0x3f0e
-	internalTargetFailure   code = 0x4400
+	noAdditionalSense        code = 0x0000
+	writeError               code = 0x0c00
+	invalidFieldInIU         code = 0x0e03
+	unrecoveredReadError     code = 0x1100
+	parameterListLength      code = 0x1a00
+	miscompareDuringVerify   code = 0x1d00
+	invalidOperationCode     code = 0x2000
+	lbaOutOfRange            code = 0x2100
+	invalidFieldInCDB        code = 0x2400
+	lunNotSupported          code = 0x2500
+	invalidFieldInParameter  code = 0x2600
+	invalidRelease           code = 0x2604 // of persistent reservation
+	writeProtected           code = 0x2700
+	spaceAllocationFailed    code = 0x2707
+	powerOnReset             code = 0x2900 // power on, reset, or bus device reset occurred
+	scsiBusReset             code = 0x2902
+	deviceReset              code = 0x2903
+	reservationsPreempted    code = 0x2a03
+	reservationsReleased     code = 0x2a04
+	registrationsPreempted   code = 0x2a05
+	capacityChanged          code = 0x2a09
+	savingNotSupported       code = 0x3900
+	reportedLUNsChanged      code = 0x3f0e
+	internalTargetFailure    code = 0x4400
+	insufficientRegistration code = 0x5504
 )
 
 // sense says how a command failed. The zero value says it hasn't.

@@ -2,6 +2,7 @@ package scsi
 
 import (
 	"math/bits"
+	"sync/atomic"
 
 	"sanstick/target/block"
 )
@@ -24,7 +25,8 @@ type Task struct {
 	blocks uint64
 	want   int // data-out bytes
 
-	ended     bool // a check failed, result says how
+	aborted   atomic.Bool // by another nexus
+	ended     bool        // a check failed, result says how
 	result    Result
 	attention code // a unit attention in result
 
@@ -97,6 +99,9 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 			return t.check(illegal(lunNotSupported))
 		}
 		defer t.path.leave()
+		if t.conflicts() {
+			return Result{Status: ReservationConflict}
+		}
 	}
 	t.out, t.alloc = out, alloc
 	switch f := t.command.flags; {
@@ -124,6 +129,7 @@ var checks = []func(*Task){
 	(*Task).checkUnit,
 	(*Task).checkAttention,
 	(*Task).checkCommand,
+	(*Task).checkReservation,
 	(*Task).checkProtection,
 	(*Task).checkReserved,
 	(*Task).checkExtent,
@@ -150,6 +156,10 @@ func (t *Task) checkAttention() {
 }
 
 func (t *Task) checkCommand() {
+	if t.command == nil && (t.cdb[0] == 0x5e || t.cdb[0] == 0x5f) { // unknown service action (SPC-4 section 6.15.1)
+		t.fail(badCDB(1, 4))
+		return
+	}
 	if t.command == nil || (t.command.flags&thinOnly != 0 && !t.path.unit.thin()) {
 		t.fail(illegal(invalidOperationCode))
 	}

@@ -31,6 +31,9 @@ type UnitOptions struct {
 	// Thin offers UNMAP and says that the unit is thinly provisioned. The
 	// device must be able to unmap.
 	Thin bool
+	// State keeps reservations over a loss of power. Nobody else may use it. nil
+	// = nothing keeps them, and initiators are told so.
+	State Store
 }
 
 // Unit is a direct-access logical unit on a block device. It has no cache of
@@ -43,6 +46,8 @@ type Unit struct {
 	running sync.RWMutex // held for reading by commands, for writing by Close
 	closed  bool         // guarded by running
 	ranges  rangeLocks
+
+	reservations reservations
 
 	mu    sync.Mutex
 	paths map[*path]struct{}
@@ -76,6 +81,13 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	}
 	u := &Unit{dev: dev, o: o, paths: make(map[*path]struct{})}
 	u.size.Store(i.Size)
+	u.reservations.keeper = keeper{store: o.State, naa: o.Identity.NAA}
+	state, err := u.reservations.keeper.load()
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a logical unit: %w", err)
+	}
+	u.reservations.state = state
+	u.reservations.publish()
 	return u, nil
 }
 
@@ -128,17 +140,30 @@ func (u *Unit) addPath(p *path) {
 
 func (u *Unit) removePath(p *path) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	delete(u.paths, p)
+	u.mu.Unlock()
+	u.reservations.drop(p.nexus)
+}
+
+func (u *Unit) hasPath(p *path) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.paths[p]
+	return ok
 }
 
 // attention raises a unit attention on all paths but those of one nexus, which
 // may be nil.
 func (u *Unit) attention(c code, except *Nexus) {
+	u.attentionTo(c, func(n *Nexus) bool { return n != except })
+}
+
+// attentionTo raises a unit attention on the paths of the nexuses that match.
+func (u *Unit) attentionTo(c code, match func(*Nexus) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for p := range u.paths {
-		if p.nexus != except {
+		if match(p.nexus) {
 			p.attentions.add(c)
 		}
 	}
@@ -157,7 +182,11 @@ func (u *Unit) abortTasks(match func(*Nexus) bool, except *Task) (wait []<-chan 
 	u.mu.Unlock()
 	for n := range victims {
 		wait = append(wait, n.abortTasks(func(t *Task) bool {
-			return t != except && t.path != nil && t.path.unit == u
+			if t == except || t.path == nil || t.path.unit != u {
+				return false
+			}
+			t.aborted.Store(true)
+			return true
 		})...)
 	}
 	return wait
