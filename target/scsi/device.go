@@ -70,6 +70,7 @@ func (d *Device) Detach(lun uint16) error {
 	paths, err := d.detach(lun)
 	for _, p := range paths {
 		p.block()
+		p.unit.removePath(p) // until here PREEMPT AND ABORT finds its commands
 	}
 	return err
 }

@@ -94,15 +94,12 @@ func (n *Nexus) connect(lun uint16, u *Unit) {
 }
 
 // disconnect takes the path under a LUN away, and returns it; nil if there was
-// none. Commands may still run on it.
+// none. Commands may still run on it, so the unit goes on knowing it.
 func (n *Nexus) disconnect(lun uint16) *path {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	paths := maps.Clone(*n.paths.Load())
 	p := paths[lun]
-	if p != nil {
-		p.unit.removePath(p)
-	}
 	delete(paths, lun)
 	n.paths.Store(&paths)
 	return p
