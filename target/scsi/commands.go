@@ -57,6 +57,7 @@ type command struct {
 	sharing   sharing
 	// sharingOf, if there is one, says it for the CDB instead.
 	sharingOf func(*Task) sharing
+	types     types // who has the command; none means disks only
 	// allocation is where a data-in command has its allocation length; of no
 	// size if it has none.
 	allocation field
@@ -75,5 +76,5 @@ const (
 
 // rows is the command table. REPORT SUPPORTED OPERATION CODES answers from it.
 func rows() []command {
-	return slices.Concat(primaryCommands(), blockCommands(), reserveCommands(), persistentCommands())
+	return slices.Concat(primaryCommands(), modeCommands(), accessCommands(), blockCommands(), reserveCommands(), persistentCommands())
 }

@@ -6,6 +6,7 @@ func primaryCommands() []command {
 		name:    "TEST UNIT READY",
 		usage:   []byte{0x00, 0, 0, 0, 0, control},
 		sharing: sharedAlways,
+		types:   anyType,
 		run:     (*Task).testUnitReady,
 	}, {
 		name:       "REQUEST SENSE",
@@ -14,6 +15,7 @@ func primaryCommands() []command {
 		flags:      anyLUN | passAttention,
 		allocation: field{4, 1},
 		sharing:    sharedAlways,
+		types:      anyType,
 		run:        (*Task).requestSense,
 	}, {
 		name:       "INQUIRY",
@@ -22,6 +24,7 @@ func primaryCommands() []command {
 		flags:      anyLUN | passAttention,
 		allocation: field{3, 2},
 		sharing:    sharedAlways,
+		types:      anyType,
 		run:        (*Task).inquiry,
 	}, {
 		name:       "MODE SENSE (6)",
@@ -29,6 +32,7 @@ func primaryCommands() []command {
 		direction:  DataIn,
 		allocation: field{4, 1},
 		sharing:    sharedReads,
+		types:      anyType,
 		run:        (*Task).modeSense6,
 	}, {
 		name:       "MODE SENSE (10)",
@@ -36,6 +40,7 @@ func primaryCommands() []command {
 		direction:  DataIn,
 		allocation: field{7, 2},
 		sharing:    sharedReads,
+		types:      anyType,
 		run:        (*Task).modeSense10,
 	}, {
 		name:       "REPORT LUNS",
@@ -44,6 +49,7 @@ func primaryCommands() []command {
 		flags:      zeroLUN | passAttention,
 		allocation: field{6, 4},
 		sharing:    sharedAlways,
+		types:      anyType,
 		run:        (*Task).reportLUNs,
 	}, {
 		name:       "REPORT SUPPORTED OPERATION CODES",
@@ -52,6 +58,7 @@ func primaryCommands() []command {
 		flags:      action,
 		allocation: field{6, 4},
 		sharing:    sharedReads,
+		types:      anyType,
 		run:        (*Task).reportOpcodes,
 	}}
 }

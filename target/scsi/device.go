@@ -22,6 +22,7 @@ const MaxLUN = 1<<14 - 1
 type Device struct {
 	name     string
 	commands *table
+	groups   atomic.Pointer[[]PortGroup] // nil until they are set
 
 	// units is replaced, never changed, so that commands look up without a
 	// lock. mu is held to replace it, and to go through nexuses.
@@ -142,6 +143,7 @@ func (d *Device) Reset(by *Nexus) (wait []<-chan struct{}) {
 
 func (u *Unit) reset(what code, by *Nexus) []<-chan struct{} {
 	u.reservations.drop(nil)
+	u.restart()
 	u.attention(what, by)
 	return u.abortTasks(anyNexus, nil)
 }

@@ -91,6 +91,14 @@ func run(n *Nexus, lun uint16, command string, out []byte) Result {
 	return n.NewTask(encodeLUN(lun), cdb(command)).Run(out, nil)
 }
 
+// allRigs are a rig for each kind of unit.
+func allRigs(t testing.TB) []*rig {
+	return []*rig{
+		newRig(t, memdev.Options{}, UnitOptions{Thin: true}),
+		newRig(t, memdev.Options{}, UnitOptions{Removable: true}),
+	}
+}
+
 func (r *rig) run(command string, out []byte) Result { return run(r.nexus, 0, command, out) }
 
 // good does a command that must succeed, and returns its data-in.

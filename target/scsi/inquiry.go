@@ -26,14 +26,22 @@ func (t *Task) inquiry() Result {
 		}
 		return t.reply([]byte{noUnit, 0, 0, 1, 0})
 	}
+	if page == 0 {
+		return t.vitalPage(page, t.supportedPages())
+	}
 	for _, v := range vitalPages {
-		if v.code == page {
-			b := append([]byte{0, page, 0, 0}, v.body(t)...)
-			binary.BigEndian.PutUint16(b[2:], uint16(len(b)-4))
-			return t.reply(b)
+		if v.code == page && v.types&t.types() != 0 {
+			return t.vitalPage(page, v.body(t))
 		}
 	}
 	return t.check(badCDB(2, noBit))
+}
+
+// vitalPage returns a vital product data page with its header.
+func (t *Task) vitalPage(page byte, body []byte) Result {
+	b := append([]byte{0, page, 0, 0}, body...)
+	binary.BigEndian.PutUint16(b[2:], uint16(len(body)))
+	return t.reply(b)
 }
 
 // versions are the standards that the unit claims: SAM-5, SPC-4, SBC-3 and
@@ -45,6 +53,7 @@ func (t *Task) standardInquiry() []byte {
 	b[2] = 0x06 // SPC-4
 	b[3] = 0x12 // hierarchical LUNs, response data format 2
 	b[4] = byte(len(b) - 5)
+	b[5] = 0x10 // target port groups change implicitly
 	b[7] = 0x02 // command queuing
 	id := Identity{Vendor: "SANSTICK"}
 	if t.path == nil {

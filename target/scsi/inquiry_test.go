@@ -10,7 +10,7 @@ import (
 
 func TestStandardInquiry(t *testing.T) {
 	r := newRig(t, memdev.Options{}, UnitOptions{})
-	want := `00 00 06 12 5b 00 00 02  53414e535449434b  564f4c554d4520202020202020202020  31202020
+	want := `00 00 06 12 5b 10 00 02  53414e535449434b  564f4c554d4520202020202020202020  31202020
 		` + strings.Repeat("00", 22) + ` 00a0 0460 04c0 0960 ` + strings.Repeat("00", 30)
 	wantBytes(t, "disk", r.good(t, "12 00 00 00ff 00", nil), want)
 	wantBytes(t, "36 bytes", r.good(t, "12 00 00 0024 00", nil), want[:strings.Index(want, "31202020")+8])
@@ -33,7 +33,7 @@ func TestVitalPages(t *testing.T) {
 		page string
 		want string
 	}{
-		{"supported pages", r, "00", "00 00 0006 00 80 83 b0 b1 b2"},
+		{"supported pages", r, "00", "00 00 000a 00 80 83 85 86 87 88 b0 b1 b2"},
 		{"serial number", r, "80", "00 80 0014" + hexOf(SerialFromUUID("one"))},
 		{"identification", r, "83", "00 83 008c" +
 			"01 03 00 10" + hexOf(string(naaOf("one"))) +
@@ -42,6 +42,10 @@ func TestVitalPages(t *testing.T) {
 			"51 95 00 04 00000002" +
 			"53 98 00 24" + hexOf(testName+",t,0x0001") + "0000 00" +
 			"53 a8 00 1c" + hexOf(testName) + "00000000"},
+		{"management addresses", r, "85", "00 85 0000"},
+		{"extended inquiry", r, "86", "00 86 003c 00 07 01 01" + strings.Repeat("00", 56)},
+		{"mode page policy", r, "87", "00 87 0004 3fff 00 00"},
+		{"ports", r, "88", "00 88 0034 0000 0001 0000 0000 0000 0028 53 98 00 24" + hexOf(testName+",t,0x0001") + "0000 00"},
 		{"block limits", r, "b0", "00 b0 003c 01 00 0008 00008000 00000000 00000000" +
 			"00100000 00000100 00000001 80000000 0000000000008000" + strings.Repeat("00", 20)},
 		{"block limits, thick", thick, "b0", "00 b0 003c 01 00 0001 00001000 00000000 00000000" +
@@ -54,7 +58,7 @@ func TestVitalPages(t *testing.T) {
 		// A short allocation length cuts the page, and leaves its length field
 		// as it is (SPC-4 section 4.2.5.6).
 		whole := tt.r.good(t, "12 01"+tt.page+"ffff 00", nil)
-		if got := tt.r.good(t, "12 01"+tt.page+"0006 00", nil); !bytes.Equal(got, whole[:6]) {
+		if got := tt.r.good(t, "12 01"+tt.page+"0006 00", nil); !bytes.Equal(got, whole[:min(6, len(whole))]) {
 			t.Errorf("%s, cut: got %x, want %x", tt.name, got, whole[:6])
 		}
 	}
@@ -62,15 +66,21 @@ func TestVitalPages(t *testing.T) {
 
 // Page 00 lists what there is, in ascending order.
 func TestSupportedPagesAreTheTable(t *testing.T) {
-	var want []byte
-	for i, v := range vitalPages {
-		want = append(want, v.code)
-		if i > 0 && v.code <= vitalPages[i-1].code {
+	last := byte(0)
+	for _, v := range vitalPages {
+		if v.code <= last {
 			t.Errorf("page %#02x is out of order", v.code)
 		}
+		last = v.code
 	}
-	if got := supportedPages(nil); string(got) != string(want) {
-		t.Errorf("page 00 lists %x, the table has %x", got, want)
+	for _, r := range allRigs(t) {
+		for page := range 256 {
+			got := r.do([]byte{0x12, 0x01, byte(page), 0xff, 0xff, 0}, nil)
+			listed := bytes.IndexByte(r.good(t, "12 01 00 ffff 00", nil)[4:], byte(page)) >= 0
+			if listed != (got.Status == Good) {
+				t.Errorf("page %#02x: listed %t, %v", page, listed, got.Status)
+			}
+		}
 	}
 }
 
@@ -102,6 +112,8 @@ func TestModeSense(t *testing.T) {
 		control    = "0a 0a 00 10 00 00 00 00 ff ff 00 00"
 		exceptions = "1c 0a 08 00 00 00 00 00 00 00 00 00"
 		descriptor = "00002000 00000200"
+		disconnect = "02 0e 00 00 00 00 00 00 00 00 00 00 00 00 00 00"
+		extension  = "4a 01 00 1c 06 000000 0000000000000000 0000000000000000 0000000000000000"
 	)
 	for _, tt := range []struct {
 		name, cdb, want string
@@ -109,12 +121,15 @@ func TestModeSense(t *testing.T) {
 	}{
 		{"(6), caching", "1a 00 08 00 ff 00", "1f 00 10 08" + descriptor + caching, r},
 		{"(6), caching, no descriptor", "1a 08 08 00 ff 00", "17 00 10 00" + caching, r},
-		{"(6), all", "1a 08 3f 00 ff 00", "3b 00 10 00" + recovery + caching + control + exceptions, r},
-		{"(6), all with subpages", "1a 08 3f ff ff 00", "3b 00 10 00" + recovery + caching + control + exceptions, r},
+		{"(6), all", "1a 08 3f 00 ff 00", "4b 00 10 00" + recovery + disconnect + caching + control + exceptions, r},
+		{"(6), all with subpages", "1a 08 3f ff ff 00", "6b 00 10 00" + recovery + disconnect + caching + control + extension + exceptions, r},
+		{"(6), control with subpages", "1a 08 0a ff ff 00", "2f 00 10 00" + control + extension, r},
+		{"(6), a subpage", "1a 08 0a 01 ff 00", "23 00 10 00" + extension, r},
+		{"(6), changeable control", "1a 08 4a 00 ff 00", "0f 00 10 00 0a 0a 04 00 08" + strings.Repeat("00", 7), r},
 		{"(6), defaults", "1a 08 88 00 ff 00", "17 00 10 00" + caching, r},
-		{"(6), changeable", "1a 08 48 00 ff 00", "17 00 10 00 08 12" + strings.Repeat("00", 18), r},
+		{"(6), changeable", "1a 08 48 00 ff 00", "17 00 10 00 08 12 04" + strings.Repeat("00", 17), r},
 		{"(6), read-only", "1a 08 0a 00 ff 00", "0f 00 90 00" + control, ro},
-		{"(6), cut", "1a 00 3f 00 04 00", "43 00 10 08", r},
+		{"(6), cut", "1a 00 3f 00 04 00", "53 00 10 08", r},
 		{"(10), control", "5a 00 0a 00 000000 00ff 00", "001a 00 10 00 00 0008" + descriptor + control, r},
 		{"(10), long LBA", "5a 10 0a 00 000000 00ff 00", "0022 00 10 01 00 0010 0000000000002000 00000000 00000200" + control, r},
 		{"(10), long LBA, no descriptor", "5a 18 0a 00 000000 00ff 00", "0012 00 10 01 00 0000" + control, r},
@@ -125,9 +140,12 @@ func TestModeSense(t *testing.T) {
 		cdb  string
 		code code
 	}{
-		"saved":           {"1a 00 c8 00 ff 00", savingNotSupported},
-		"unknown page":    {"1a 00 02 00 ff 00", invalidFieldInCDB},
-		"unknown subpage": {"1a 00 0a 01 ff 00", invalidFieldInCDB},
+		"saved":            {"1a 00 c8 00 ff 00", savingNotSupported},
+		"unknown page":     {"1a 00 03 00 ff 00", invalidFieldInCDB},
+		"unknown subpage":  {"1a 00 0a 02 ff 00", invalidFieldInCDB},
+		"no such subpage":  {"1a 00 08 01 ff 00", invalidFieldInCDB},
+		"all of a subpage": {"1a 00 3f 01 ff 00", invalidFieldInCDB},
+		"unknown, all":     {"1a 00 03 ff ff 00", invalidFieldInCDB},
 	} {
 		t.Run(name, func(t *testing.T) { wantSense(t, r.run(tt.cdb, nil), illegalRequest, tt.code) })
 	}

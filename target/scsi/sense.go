@@ -12,11 +12,13 @@ type senseKey byte
 
 const (
 	noSense        senseKey = 0x0
+	notReady       senseKey = 0x2
 	mediumError    senseKey = 0x3
 	hardwareError  senseKey = 0x4
 	illegalRequest senseKey = 0x5
 	unitAttention  senseKey = 0x6
 	dataProtect    senseKey = 0x7
+	abortedCommand senseKey = 0xb
 	miscompare     senseKey = 0xe
 )
 

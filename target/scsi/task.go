@@ -110,7 +110,7 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 	case f&extent != 0 && f&(transfers|writes) != 0:
 		defer t.path.unit.share(t.bytes()).release()
 	}
-	return t.command.run(t)
+	return t.runCommand()
 }
 
 // Discard gives back what a task took that will never run: a unit attention
@@ -130,6 +130,7 @@ var checks = []func(*Task){
 	(*Task).checkAttention,
 	(*Task).checkCommand,
 	(*Task).checkReservation,
+	(*Task).checkAccess,
 	(*Task).checkProtection,
 	(*Task).checkReserved,
 	(*Task).checkExtent,
@@ -160,15 +161,18 @@ func (t *Task) checkCommand() {
 		t.fail(badCDB(1, 4))
 		return
 	}
-	if t.command == nil || (t.command.flags&thinOnly != 0 && !t.path.unit.thin()) {
+	if !t.offered(t.command) {
 		t.fail(illegal(invalidOperationCode))
 	}
 }
 
 // checkProtection refuses to change a read-only medium.
 func (t *Task) checkProtection() {
-	if t.command.flags&writes != 0 && (t.path.unit.o.ReadOnly || t.info.ReadOnly) {
-		t.fail(sense{key: dataProtect, code: writeProtected})
+	if t.command.flags&writes == 0 {
+		return
+	}
+	if c := t.path.unit.protection(t.info); c != noAdditionalSense {
+		t.fail(sense{key: dataProtect, code: c})
 	}
 }
 
@@ -219,9 +223,10 @@ func (t *Task) fail(s sense) {
 	t.ended, t.result = true, t.check(s)
 }
 
-// check returns the result for a failure; s must be one.
+// check returns the result for a failure, with sense data in the format that
+// the unit's control mode page asks for; s must be one.
 func (t *Task) check(s sense) Result {
-	return Result{Status: CheckCondition, Sense: s.encode(false)}
+	return Result{Status: CheckCondition, Sense: s.encode(t.path != nil && t.path.unit.modes()&descriptorSense != 0)}
 }
 
 // done returns GOOD, or the failure that err is.

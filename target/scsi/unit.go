@@ -3,6 +3,7 @@ package scsi
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +35,9 @@ type UnitOptions struct {
 	// State keeps reservations over a loss of power. Nobody else may use it. nil
 	// = nothing keeps them, and initiators are told so.
 	State Store
+	// Management are the URLs where the unit is configured, told in VPD page
+	// 85: at most 16, of at most 251 bytes each.
+	Management []string
 }
 
 // Unit is a direct-access logical unit on a block device. It has no cache of
@@ -42,7 +46,13 @@ type Unit struct {
 	dev block.Device
 	o   UnitOptions
 
-	size    atomic.Int64 // as the initiators know it, in bytes
+	size     atomic.Int64  // as the initiators know it, in bytes
+	mode     atomic.Uint32 // modes, and how many resets there were
+	readOnly atomic.Bool
+	writing  sync.RWMutex // held for reading by commands that change the medium
+
+	selecting sync.Mutex // held by MODE SELECT
+
 	running sync.RWMutex // held for reading by commands, for writing by Close
 	closed  bool         // guarded by running
 	ranges  rangeLocks
@@ -69,6 +79,9 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	if err := o.Identity.check(); err != nil {
 		return nil, fmt.Errorf("cannot make a logical unit: %w", err)
 	}
+	if len(o.Management) > 16 || slices.ContainsFunc(o.Management, func(s string) bool { return len(s) > 251 }) {
+		return nil, errors.New("cannot make a logical unit: too many or too long management addresses")
+	}
 	if err := block.CheckGeometry(i.LogicalBlock, i.PhysicalBlock); err != nil {
 		return nil, fmt.Errorf("cannot make a logical unit: %w", err)
 	}
@@ -88,6 +101,7 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	}
 	u.reservations.state = state
 	u.reservations.publish()
+	u.readOnly.Store(o.ReadOnly)
 	return u, nil
 }
 

@@ -7,23 +7,34 @@ import (
 
 // vitalPage is a vital product data page: what follows its four-byte header.
 type vitalPage struct {
-	code byte
-	body func(*Task) []byte
+	code  byte
+	types types
+	body  func(*Task) []byte
 }
 
-// vitalPages are in ascending order, as page 00 lists them.
+// vitalPages are in ascending order, as page 00, which isn't one of them,
+// lists them.
 var vitalPages = []vitalPage{
-	{0x00, supportedPages},
-	{0x80, serialNumber},
-	{0x83, deviceIdentification},
-	{0xb0, blockLimits},
-	{0xb1, blockCharacteristics},
-	{0xb2, provisioning},
+	{0x80, anyType, serialNumber},
+	{0x83, anyType, deviceIdentification},
+	{0x85, anyType, managementAddresses},
+	{0x86, anyType, extendedInquiry},
+	{0x87, anyType, modePagePolicy},
+	{0x88, anyType, ports},
+	{0xb0, disk, blockLimits},
+	{0xb1, disk, blockCharacteristics},
+	{0xb2, disk, provisioning},
 }
 
 // supportedPages is page 00 (SPC-4 section 7.8.14).
-func supportedPages(*Task) []byte {
-	return []byte{0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2}
+func (t *Task) supportedPages() []byte {
+	b := []byte{0x00}
+	for _, v := range vitalPages {
+		if v.types&t.types() != 0 {
+			b = append(b, v.code)
+		}
+	}
+	return b
 }
 
 // serialNumber is page 80 (SPC-4 section 7.8.15).

@@ -1,0 +1,9 @@
+package scsi
+
+// restart is what a logical unit reset does beyond ending tasks and
+// reservations (SAM-5 section 6.3.3): mode parameters are the defaults again.
+// The unit attention that follows includes all others. It doesn't wait for commands.
+func (u *Unit) restart() {
+	for old := u.mode.Load(); !u.mode.CompareAndSwap(old, (old|modeBits)+1); old = u.mode.Load() {
+	}
+}
