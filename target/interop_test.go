@@ -36,7 +36,8 @@ const (
 	diskSize  = 64 << 20
 )
 
-// serve starts a server with a target for anyone (LUN 0 a file, LUN 1 RAM) and
+// serve starts a server with a target for anyone (LUN 0 a file, LUN 1 RAM,
+// LUN 2 removable) and
 // one that needs CHAP, and returns its address.
 func serve(t *testing.T) (addr string) {
 	t.Helper()
@@ -60,9 +61,9 @@ func serve(t *testing.T) (addr string) {
 		t.Fatal(err)
 	}
 	var luns []target.LUN
-	for i, dev := range []block.Device{file, mem} {
+	for i, dev := range []block.Device{file, mem, mem} {
 		serial := fmt.Sprint("INTEROP", i)
-		u, err := scsi.NewUnit(dev, scsi.UnitOptions{Thin: i == 1, Identity: scsi.Identity{Serial: serial, NAA: scsi.NAAFromUUID(serial)}})
+		u, err := scsi.NewUnit(dev, scsi.UnitOptions{Thin: i == 1, Removable: i == 2, Identity: scsi.Identity{Serial: serial, NAA: scsi.NAAFromUUID(serial)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,6 +217,7 @@ var suites = []struct {
 	{"SCSI.ModeSense6", both, nil},
 	{"SCSI.MultipathIO.Simple", both, nil},
 	{"SCSI.MultipathIO.Reset", both, nil},
+	{"SCSI.PreventAllow", removable, nil},
 	{"SCSI.PrinReadKeys", thick, nil},
 	{"SCSI.PrinReportCapabilities", thick, nil},
 	{"SCSI.PrinServiceactionRange", thick, nil},
@@ -231,6 +233,7 @@ var suites = []struct {
 	{"SCSI.ReadCapacity16", both, nil},
 	{"SCSI.ReportSupportedOpcodes", both, nil},
 	{"SCSI.Reserve6", thick, nil},
+	{"SCSI.StartStopUnit", removable, nil},
 	{"SCSI.TestUnitReady", both, nil},
 	{"SCSI.Unmap", thin, nil},
 	{"SCSI.Verify10", both, nil},
@@ -255,9 +258,9 @@ var suites = []struct {
 
 // The LUNs of serve, and what tests of UNMAP say about the one without.
 const (
-	thick, thin = "0", "1"
-	both        = thick + thin
-	fully       = "Logical unit is fully provisioned. Skipping test"
+	thick, thin, removable = "0", "1", "2"
+	both                   = thick + thin
+	fully                  = "Logical unit is fully provisioned. Skipping test"
 )
 
 // cunit is the result file of iscsi-test-cu -x.

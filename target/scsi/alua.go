@@ -38,8 +38,8 @@ const (
 
 // SetPortGroups tells which target port groups there are, and their states.
 // The device server refuses what a state doesn't allow, and tells initiators of
-// a change by a unit attention. Without a call there is one active/optimized
-// group, with the port of the nexus that asks. A nexus through a port that no
+// a change by a unit attention. Without a call all groups of the ports that
+// the device knows are active/optimized. A nexus through a port that no
 // group has is treated as active/optimized.
 func (d *Device) SetPortGroups(groups ...PortGroup) error {
 	if len(groups) == 0 || len(groups) > maxPorts {
@@ -84,12 +84,24 @@ func (n *Nexus) attention(c code) {
 	}
 }
 
-// groups returns the target port groups as a nexus sees them.
-func (n *Nexus) groups() []PortGroup {
-	if g := n.device.groups.Load(); g != nil {
+// portGroups returns the target port groups:
+// those that were set, else those of the ports the device knows.
+func (d *Device) portGroups() []PortGroup {
+	if g := d.groups.Load(); g != nil {
 		return *g
 	}
-	return []PortGroup{{ID: n.port.GroupID, Ports: []Port{n.port}}}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var groups []PortGroup
+	for _, p := range d.ports {
+		i := slices.IndexFunc(groups, func(g PortGroup) bool { return g.ID == p.GroupID })
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, PortGroup{ID: p.GroupID})
+		}
+		groups[i].Ports = append(groups[i].Ports, p)
+	}
+	return groups
 }
 
 // accessState returns the state of the group that the nexus goes through.
@@ -169,7 +181,7 @@ func (t *Task) reportPortGroups() Result {
 	if t.nexus.device.groups.Load() != nil {
 		supported, status = 0x8f, 2 // all but logical block dependent; last changed implicitly
 	}
-	for _, g := range t.nexus.groups() {
+	for _, g := range t.nexus.device.portGroups() {
 		first := byte(g.State)
 		if g.Preferred {
 			first |= 0x80
@@ -205,11 +217,11 @@ func (t *Task) setPortGroups() Result {
 	list := t.out[:t.want]
 	for at := 4; at < len(list); at += 4 {
 		id := binary.BigEndian.Uint16(list[at+2:])
-		i := slices.IndexFunc(t.nexus.groups(), func(g PortGroup) bool { return g.ID == id })
+		i := slices.IndexFunc(t.nexus.device.portGroups(), func(g PortGroup) bool { return g.ID == id })
 		if i < 0 {
 			return t.check(badParameter(at + 2))
 		}
-		if list[at] != byte(t.nexus.groups()[i].State) {
+		if list[at] != byte(t.nexus.device.portGroups()[i].State) {
 			return t.check(badParameter(at))
 		}
 	}

@@ -26,6 +26,11 @@ const (
 	alone
 	// thinOnly: exists on thin units only.
 	thinOnly
+	// removableOnly: exists on removable units only.
+	removableOnly
+	// medium: needs the medium there and started, as those with extent or
+	// writes do anyway.
+	medium
 )
 
 // sharing says who may use a command while another nexus holds a reservation
@@ -76,5 +81,7 @@ const (
 
 // rows is the command table. REPORT SUPPORTED OPERATION CODES answers from it.
 func rows() []command {
-	return slices.Concat(primaryCommands(), modeCommands(), accessCommands(), blockCommands(), reserveCommands(), persistentCommands())
+	return slices.Concat(primaryCommands(), modeCommands(), accessCommands(),
+		timestampCommands(), mediumCommands(), diagnosticCommands(), logCommands(),
+		blockCommands(), reserveCommands(), persistentCommands())
 }

@@ -20,6 +20,8 @@ func blockCommands() []command {
 		name:      "READ CAPACITY (10)",
 		usage:     []byte{0x25, 0, 0, 0, 0, 0, 0, 0, 0, control},
 		direction: DataIn,
+		flags:     medium,
+		types:     anyType,
 		sharing:   sharedAlways,
 		run:       (*Task).readCapacity10,
 	}, {
@@ -112,7 +114,7 @@ func blockCommands() []command {
 		name:       "READ CAPACITY (16)",
 		usage:      []byte{0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, all, all, all, all, 0, control},
 		direction:  DataIn,
-		flags:      action,
+		flags:      action | medium,
 		allocation: field{10, 4},
 		sharing:    sharedAlways,
 		run:        (*Task).readCapacity16,

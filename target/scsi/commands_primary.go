@@ -5,8 +5,9 @@ func primaryCommands() []command {
 	return []command{{
 		name:    "TEST UNIT READY",
 		usage:   []byte{0x00, 0, 0, 0, 0, control},
+		flags:   medium,
 		sharing: sharedAlways,
-		types:   anyType,
+		types:   everyType,
 		run:     (*Task).testUnitReady,
 	}, {
 		name:       "REQUEST SENSE",
@@ -15,7 +16,7 @@ func primaryCommands() []command {
 		flags:      anyLUN | passAttention,
 		allocation: field{4, 1},
 		sharing:    sharedAlways,
-		types:      anyType,
+		types:      everyType,
 		run:        (*Task).requestSense,
 	}, {
 		name:       "INQUIRY",
@@ -24,7 +25,7 @@ func primaryCommands() []command {
 		flags:      anyLUN | passAttention,
 		allocation: field{3, 2},
 		sharing:    sharedAlways,
-		types:      anyType,
+		types:      everyType,
 		run:        (*Task).inquiry,
 	}, {
 		name:       "MODE SENSE (6)",
@@ -49,7 +50,7 @@ func primaryCommands() []command {
 		flags:      zeroLUN | passAttention,
 		allocation: field{6, 4},
 		sharing:    sharedAlways,
-		types:      anyType,
+		types:      everyType,
 		run:        (*Task).reportLUNs,
 	}, {
 		name:       "REPORT SUPPORTED OPERATION CODES",

@@ -169,6 +169,10 @@ func decodeLUN(b [8]byte) (uint16, error) {
 	return 0, errLUN
 }
 
+// reportLUNsUnit is the LUN of the REPORT LUNS well-known logical unit (SPC-4
+// section 8.2), in extended addressing.
+var reportLUNsUnit = [8]byte{0xc1, 0x01}
+
 // encodeLUN is the inverse of decodeLUN: peripheral device addressing up to
 // 255, flat space above.
 func encodeLUN(lun uint16) (b [8]byte) {

@@ -95,8 +95,8 @@ func TestReportLUNs(t *testing.T) {
 	wantBytes(t, "all", r.good(t, "a0 00 00 000000 00000100 00 00", nil),
 		"00000018 00000000  0000000000000000 0007000000000000 412c000000000000")
 	wantBytes(t, "all and well-known ones", r.good(t, "a0 00 02 000000 00000010 00 00", nil),
-		"00000018 00000000  0000000000000000")
-	wantBytes(t, "well-known ones", r.good(t, "a0 00 01 000000 00000100 00 00", nil), "00000000 00000000")
+		"00000020 00000000  0000000000000000")
+	wantBytes(t, "well-known ones", r.good(t, "a0 00 01 000000 00000100 00 00", nil), "00000008 00000000  c101000000000000")
 	wantSense(t, r.run("a0 00 03 000000 00000100 00 00", nil), illegalRequest, invalidFieldInCDB)
 }
 

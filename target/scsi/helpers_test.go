@@ -99,6 +99,31 @@ func allRigs(t testing.TB) []*rig {
 	}
 }
 
+// rigWith returns a rig whose unit has a command.
+func rigWith(t testing.TB, c *command) *rig {
+	t.Helper()
+	for _, r := range allRigs(t) {
+		if r.offers(c) {
+			return r
+		}
+	}
+	t.Fatalf("no rig has %s", c.name)
+	return nil
+}
+
+func (r *rig) offers(c *command) bool { return r.nexus.NewTask([8]byte{}, nil).offered(c) }
+
+// offeredBy returns how many commands the unit of a rig has.
+func offeredBy(r *rig) int {
+	n := 0
+	for _, c := range rows() {
+		if r.offers(&c) {
+			n++
+		}
+	}
+	return n
+}
+
 func (r *rig) run(command string, out []byte) Result { return run(r.nexus, 0, command, out) }
 
 // good does a command that must succeed, and returns its data-in.

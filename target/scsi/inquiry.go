@@ -20,12 +20,6 @@ func (t *Task) inquiry() Result {
 		}
 		return t.reply(t.standardInquiry())
 	}
-	if t.path == nil {
-		if page != 0 {
-			return t.check(badCDB(2, noBit))
-		}
-		return t.reply([]byte{noUnit, 0, 0, 1, 0})
-	}
 	if page == 0 {
 		return t.vitalPage(page, t.supportedPages())
 	}
@@ -39,9 +33,22 @@ func (t *Task) inquiry() Result {
 
 // vitalPage returns a vital product data page with its header.
 func (t *Task) vitalPage(page byte, body []byte) Result {
-	b := append([]byte{0, page, 0, 0}, body...)
+	b := append([]byte{t.peripheral(), page, 0, 0}, body...)
 	binary.BigEndian.PutUint16(b[2:], uint16(len(body)))
 	return t.reply(b)
+}
+
+// peripheral returns the peripheral qualifier and device type.
+func (t *Task) peripheral() byte {
+	switch t.types() {
+	case disk:
+		return 0x00
+	case disc:
+		return 0x05
+	case wellKnown:
+		return 0x1e
+	}
+	return noUnit
 }
 
 // versions are the standards that the unit claims: SAM-5, SPC-4, SBC-3 and
@@ -50,15 +57,14 @@ var versions = [...]uint16{0x00a0, 0x0460, 0x04c0, 0x0960}
 
 func (t *Task) standardInquiry() []byte {
 	b := make([]byte, 96)
+	b[0] = t.peripheral()
 	b[2] = 0x06 // SPC-4
 	b[3] = 0x12 // hierarchical LUNs, response data format 2
 	b[4] = byte(len(b) - 5)
 	b[5] = 0x10 // target port groups change implicitly
 	b[7] = 0x02 // command queuing
 	id := Identity{Vendor: "SANSTICK"}
-	if t.path == nil {
-		b[0] = noUnit
-	} else {
+	if t.path != nil {
 		o := t.path.unit.o
 		id = o.Identity
 		if o.Removable {
@@ -77,21 +83,24 @@ func (t *Task) reportLUNs() Result {
 	var luns []uint16
 	paths := *t.nexus.paths.Load()
 	switch t.cdb[2] {
-	case 0x00, 0x02: // addressable ones, and with well-known ones, of which there are none
+	case 0x00, 0x02: // addressable ones, and with well-known ones
 		luns = slices.Sorted(maps.Keys(paths))
-	case 0x01: // well-known ones
+	case 0x01: // well-known ones only
 	default:
 		return t.check(badCDB(2, noBit))
 	}
 	for _, p := range paths {
 		p.attentions.drop(reportedLUNsChanged)
 	}
-	b := make([]byte, 8, 8+8*len(luns))
-	binary.BigEndian.PutUint32(b, uint32(8*len(luns)))
+	b := make([]byte, 8, 16+8*len(luns))
 	for _, lun := range luns {
 		l := encodeLUN(lun)
 		b = append(b, l[:]...)
 	}
+	if t.cdb[2] != 0x00 {
+		b = append(b, reportLUNsUnit[:]...)
+	}
+	binary.BigEndian.PutUint32(b, uint32(len(b)-8))
 	return t.reply(b)
 }
 
@@ -99,14 +108,26 @@ func (t *Task) reportLUNs() Result {
 // that waits, or that there is nothing to say.
 func (t *Task) requestSense() Result {
 	var s sense
-	if t.path == nil {
+	if t.types() == 0 {
 		s = illegal(lunNotSupported)
-	} else if c, ok := t.path.attentions.take(); ok {
-		s = sense{key: unitAttention, code: c}
+	} else if t.path != nil {
+		s = t.pollable()
 	}
 	return t.reply(s.encode(t.cdb[1]&1 != 0))
 }
 
-// testUnitReady serves TEST UNIT READY (SPC-4 section 6.47): a unit that is
-// attached is ready.
+// pollable is what the unit has to say without being asked to do anything
+// (SPC-4 section 4.5.6): a unit attention, or that the medium isn't ready.
+func (t *Task) pollable() sense {
+	if c, ok := t.path.attentions.take(); ok {
+		return sense{key: unitAttention, code: c}
+	}
+	if c := t.path.unit.mediumStatus(); c != noAdditionalSense {
+		return sense{key: notReady, code: c}
+	}
+	return sense{}
+}
+
+// testUnitReady serves TEST UNIT READY (SPC-4 section 6.47): checkReady has
+// looked.
 func (t *Task) testUnitReady() Result { return Result{Status: Good} }

@@ -117,6 +117,7 @@ type path struct {
 	nexus      *Nexus
 	unit       *Unit
 	attentions attentions
+	prevention
 
 	running sync.RWMutex // held for reading by commands, for writing by block
 	blocked bool         // guarded by running

@@ -38,7 +38,8 @@ func (t *Task) reportOpcodes() Result {
 
 // offered reports whether the unit has the command.
 func (t *Task) offered(c *command) bool {
-	return c != nil && c.has(t.types()) && (c.flags&thinOnly == 0 || t.path.unit.thin())
+	return c != nil && c.has(t.types()) && (c.flags&thinOnly == 0 || t.path.unit.thin()) &&
+		(c.flags&removableOnly == 0 || t.path.unit.o.Removable)
 }
 
 // noTimeouts is a command timeouts descriptor that promises nothing.

@@ -98,7 +98,9 @@ func (t *Task) mayWrite() sense {
 // runCommand does the command, and what follows from the unit's modes.
 func (t *Task) runCommand() Result {
 	if t.command.flags&writes == 0 {
-		return t.command.run(t)
+		r := t.command.run(t)
+		t.count(r)
+		return r
 	}
 	if bad := t.mayWrite(); bad.failed() {
 		return t.check(bad)
@@ -107,8 +109,9 @@ func (t *Task) runCommand() Result {
 	r := t.command.run(t)
 	if r.Status == Good {
 		if err := t.path.unit.settle(t.info); err != nil {
-			return t.done(err, writing)
+			r = t.done(err, writing)
 		}
 	}
+	t.count(r)
 	return r
 }

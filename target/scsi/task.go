@@ -17,6 +17,7 @@ type Task struct {
 	nexus   *Nexus
 	path    *path // nil if the LUN has no unit
 	lunZero bool
+	reports bool // sent to the REPORT LUNS well-known logical unit
 	command *command
 	cdb     [16]byte
 	info    block.Info // of the unit, when the task was made
@@ -53,7 +54,7 @@ func (n *Nexus) NewTask(lun [8]byte, cdb []byte) *Task {
 			t.path = nil
 		}
 	}
-	t.lunZero = lun == [8]byte{}
+	t.lunZero, t.reports = lun == [8]byte{}, lun == reportLUNsUnit
 	for _, check := range checks {
 		if check(t); t.ended {
 			return t
@@ -131,6 +132,7 @@ var checks = []func(*Task){
 	(*Task).checkCommand,
 	(*Task).checkReservation,
 	(*Task).checkAccess,
+	(*Task).checkReady,
 	(*Task).checkProtection,
 	(*Task).checkReserved,
 	(*Task).checkExtent,
@@ -138,7 +140,7 @@ var checks = []func(*Task){
 
 func (t *Task) checkUnit() {
 	switch {
-	case t.path != nil:
+	case t.path != nil, t.reports:
 	case t.command != nil && t.command.flags&anyLUN != 0:
 	case t.command != nil && t.command.flags&zeroLUN != 0 && t.lunZero:
 	default:

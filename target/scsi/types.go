@@ -11,12 +11,16 @@ const (
 	// wellKnown is the REPORT LUNS well-known logical unit (SPC-4 section 8.2).
 	wellKnown
 
-	anyType = disk | disc
+	anyType   = disk | disc
+	everyType = anyType | wellKnown
 )
 
 // types returns the kind of unit that a task is for; none if there is no unit.
 func (t *Task) types() types {
-	if t.path == nil {
+	switch {
+	case t.reports:
+		return wellKnown
+	case t.path == nil:
 		return 0
 	}
 	return t.path.unit.types()

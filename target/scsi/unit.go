@@ -51,7 +51,10 @@ type Unit struct {
 	readOnly atomic.Bool
 	writing  sync.RWMutex // held for reading by commands that change the medium
 
-	selecting sync.Mutex // held by MODE SELECT
+	selecting sync.Mutex    // held to change mode and medium
+	medium    atomic.Uint32 // mediumState
+	timestamp atomic.Pointer[timestamp]
+	counters  counters
 
 	running sync.RWMutex // held for reading by commands, for writing by Close
 	closed  bool         // guarded by running

@@ -16,7 +16,7 @@ type vitalPage struct {
 // lists them.
 var vitalPages = []vitalPage{
 	{0x80, anyType, serialNumber},
-	{0x83, anyType, deviceIdentification},
+	{0x83, everyType, deviceIdentification},
 	{0x85, anyType, managementAddresses},
 	{0x86, anyType, extendedInquiry},
 	{0x87, anyType, modePagePolicy},
@@ -61,7 +61,7 @@ const (
 
 // deviceIdentification is page 83 (SPC-4 section 7.8.5).
 func deviceIdentification(t *Task) []byte {
-	id, port := t.path.unit.o.Identity, t.nexus.port
+	port := t.nexus.port
 	var b []byte
 	add := func(set, association, kind byte, designator []byte) {
 		piv := byte(0)
@@ -73,8 +73,11 @@ func deviceIdentification(t *Task) []byte {
 	}
 	number := func(v uint16) []byte { return []byte{0, 0, byte(v >> 8), byte(v)} }
 
-	add(binarySet, ofUnit, naa, id.NAA[:])
-	add(asciiSet, ofUnit, t10Vendor, fmt.Appendf(nil, "%-8s%s", id.Vendor, id.Serial))
+	if t.path != nil {
+		id := t.path.unit.o.Identity
+		add(binarySet, ofUnit, naa, id.NAA[:])
+		add(asciiSet, ofUnit, t10Vendor, fmt.Appendf(nil, "%-8s%s", id.Vendor, id.Serial))
+	}
 	add(binarySet, ofPort, relativePort, number(port.RelativeID))
 	add(binarySet, ofPort, portGroup, number(port.GroupID))
 	add(utf8Set, ofPort, nameString, padName(port.Name))

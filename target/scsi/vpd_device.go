@@ -31,7 +31,7 @@ func modePagePolicy(*Task) []byte { return []byte{allPages, allSubpages, 0x00, 0
 // ports is page 88, SCSI ports (SPC-4 section 7.8.13).
 func ports(t *Task) []byte {
 	var b []byte
-	for _, g := range t.nexus.groups() {
+	for _, g := range t.nexus.device.portGroups() {
 		for _, p := range g.Ports {
 			name := padName(p.Name)
 			b = append(b, 0, 0, byte(p.RelativeID>>8), byte(p.RelativeID), 0, 0, 0, 0)
