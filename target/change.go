@@ -18,10 +18,14 @@ type offered struct {
 }
 
 func (c Config) iscsi(d *scsi.Device) iscsi.Target {
-	return iscsi.Target{
+	t := iscsi.Target{
 		Name: c.IQN, Alias: c.Alias, Device: d, Initiators: c.Initiators,
-		CHAP: credentials(c.CHAP), Mutual: credentials(c.Mutual),
+		CHAP: credentials(c.CHAP), Mutual: credentials(c.Mutual), Groups: c.Groups,
 	}
+	if r := c.Redirect; r != nil {
+		t.Redirect = &iscsi.Redirect{Address: r.Address, Permanent: r.Permanent}
+	}
+	return t
 }
 
 func credentials(c *CHAP) *iscsi.Credentials {

@@ -25,7 +25,7 @@ type Options struct {
 	Log *slog.Logger // nil = discard
 	// Advertise returns the portals ("address:port", IPv6 in brackets) that
 	// initiators are told in discovery, given the local end of the connection
-	// they ask on. nil = that local end.
+	// they ask on. nil = that local end, and the other portals that are served.
 	Advertise func(local net.Addr) []string
 	// MaxConnections is how many connections there may be at once: 256.
 	MaxConnections int
@@ -65,12 +65,38 @@ type Config struct {
 	// CHAP is what initiators must prove to know; nil = nothing. Mutual is
 	// what the target proves to initiators that ask; its secret must differ.
 	CHAP, Mutual *CHAP
+	// Groups are the portal groups (Portal.Group) through which the target can
+	// be reached; empty is all.
+	Groups []uint16
+	// Redirect sends initiators to another address once they have shown that
+	// they may use the target. nil = it is here.
+	Redirect *Redirect
+}
+
+// Redirect is where a target has gone.
+type Redirect struct {
+	Address   string // "address:port", IPv6 in brackets
+	Permanent bool   // for good, or until the initiator asks again
+}
+
+// Portal is how a listener appears to initiators. The zero value is a portal
+// of group 1.
+type Portal struct {
+	// Group is the portal group tag, from 1; 0 means 1. Each group is a target
+	// port of its own.
+	Group uint16
+	// Advertise returns the addresses that initiators are told in discovery
+	// for this portal, given the local end of the connection they ask on. nil =
+	// Options.Advertise for those who ask on this portal; to others, if that is
+	// nil too, the listener's address.
+	Advertise func(local net.Addr) []string
 }
 
 // Session is an initiator that is logged in.
 type Session struct {
 	Target, Initiator, Address string
 	Since                      time.Time
+	PortalGroup                uint16
 }
 
 // Server serves targets. All methods are safe for concurrent use.
@@ -102,6 +128,17 @@ func New(o Options) (*Server, error) {
 // waits for the commands that are running, and returns nil. It closes l. An
 // error means that l has failed. Call it once for each listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.iscsi.Serve(ctx, l) }
+
+// ServePortal is Serve with a portal other than the zero one.
+func (s *Server) ServePortal(ctx context.Context, l net.Listener, p Portal) error {
+	return s.iscsi.ServePortal(ctx, l, iscsi.Portal(p))
+}
+
+// Stats is what a server has seen since it was made.
+type Stats = iscsi.Stats
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats { return s.iscsi.Stats() }
 
 // Sessions returns who is logged in to what.
 func (s *Server) Sessions() []Session {

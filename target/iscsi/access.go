@@ -19,7 +19,11 @@ func (t *Target) prepare() error {
 		return fmt.Errorf("that is no iSCSI name")
 	}
 	t.Name = name
-	t.Initiators = slices.Clone(t.Initiators)
+	t.Initiators, t.Groups = slices.Clone(t.Initiators), slices.Clone(t.Groups)
+	if t.Redirect != nil {
+		r := *t.Redirect
+		t.Redirect = &r
+	}
 	for i, n := range t.Initiators {
 		if n == "*" {
 			continue
@@ -37,9 +41,9 @@ func (s *Server) nextCredentials() uint64 {
 	return s.credentials
 }
 
-// SetAccess gives the target of the same name the alias, initiators and
-// credentials of t; its device stays. Sessions of initiators that may not log
-// in any more are ended, and it returns when the last of their commands has
+// SetAccess gives the target of the same name the alias, initiators, credentials,
+// portal groups and redirect of t; its device stays. Sessions that couldn't be
+// made any more are ended, and it returns when the last of their commands has
 // come back from its device. Other sessions go on, even if the credentials are
 // new ones: those count from the next login. A login that is under way with
 // the old ones is refused.
@@ -57,19 +61,20 @@ func (s *Server) SetAccess(t Target) error {
 		s.mu.Unlock()
 		return fmt.Errorf("cannot change target %s: %w", t.Name, err)
 	}
-	have.Alias, have.Initiators = t.Alias, t.Initiators
+	have.Alias, have.Initiators, have.Groups, have.Redirect = t.Alias, t.Initiators, t.Groups, t.Redirect
+	s.setPorts(have)
 	if !t.CHAP.same(have.CHAP) || !t.Mutual.same(have.Mutual) {
 		have.CHAP, have.Mutual, have.credentials = t.CHAP, t.Mutual, s.nextCredentials()
 	}
 	var ending []*session
 	for _, sess := range s.sessions {
-		if sess.target == have && !have.allows(sess.p.InitiatorName) {
+		if sess.target == have && (!have.allows(sess.p.InitiatorName) || !have.reachable(sess.portal.Group) || have.Redirect != nil) {
 			ending = append(ending, sess)
 		}
 	}
 	s.mu.Unlock()
 	for _, sess := range ending {
-		sess.kill("initiator not allowed any more")
+		sess.kill("access to the target has changed")
 	}
 	for _, sess := range ending {
 		<-sess.done

@@ -20,7 +20,7 @@ const (
 
 // login takes a connection through the login phase. On success the session is
 // entered and its connection ready for the full-feature phase.
-func (s *Server) login(ctx context.Context, nc net.Conn, log *slog.Logger) (*session, error) {
+func (s *Server) login(ctx context.Context, nc net.Conn, portal *listening, log *slog.Logger) (*session, error) {
 	deadline := time.Now().Add(s.o.LoginTimeout)
 	if err := nc.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("cannot bound the login: %w", err)
@@ -29,7 +29,7 @@ func (s *Server) login(ctx context.Context, nc net.Conn, log *slog.Logger) (*ses
 	defer cancel()
 	r := pdu.NewReader(nc, loginBuffer)
 	r.MaxData = login.MaxData
-	fsm := login.New(s.loginConfig())
+	fsm := login.New(s.loginConfig(portal.Group))
 	defer fsm.Close()
 	var out pdu.Batch
 	for statSN := uint32(1); ; statSN++ {
@@ -51,7 +51,7 @@ func (s *Server) login(ctx context.Context, nc net.Conn, log *slog.Logger) (*ses
 		var sess *session
 		if resp.Status == 0 && resp.Transit && resp.NSG == 3 {
 			var st login.Status
-			if sess, st = s.join(ctx, nc, p); st != login.Success {
+			if sess, st = s.join(ctx, nc, portal, p); st != login.Success {
 				resp, text = pdu.LoginResponse{CSG: req.CSG, ISID: req.ISID, TSIH: req.TSIH, ITT: req.ITT, Status: uint16(st)}, nil
 			} else {
 				resp.TSIH = sess.tsih

@@ -6,22 +6,21 @@ import (
 	"net"
 
 	"sanstick/target/iscsi/internal/login"
-	"sanstick/target/scsi"
 )
 
 // join makes the session of a login that has succeeded. An older session of
 // the same initiator port, if any, is ended first (RFC 7143 section 6.3.5), and
 // its commands with it; with a TSIH, its connection is replaced (section 6.3.4).
-func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*session, login.Status) {
+func (s *Server) join(ctx context.Context, nc net.Conn, portal *listening, p login.Params) (*session, login.Status) {
 	if p.Discovery {
 		if p.TSIH != 0 {
 			return nil, login.NoSession
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.newSession(nc, p, nil, nil)
+		return s.newSession(nc, portal, p, nil, nil)
 	}
-	key := sessionKey{p.TargetName, p.InitiatorName, p.ISID}
+	key := sessionKey{p.TargetName, portal.Group, p.InitiatorName, p.ISID}
 	s.mu.Lock()
 	for {
 		t, old := s.targets[p.TargetName], s.sessions[key]
@@ -31,6 +30,10 @@ func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*sessio
 			st = login.Removed
 		case !t.allows(p.InitiatorName):
 			st = login.NotAllowed
+		case !t.reachable(portal.Group):
+			st = login.NotFound
+		case t.Redirect != nil: // it was added anew in the meantime
+			st = login.Unavailable
 		case t.CHAP != nil && !p.Authenticated:
 			st = login.AuthFailed
 		case t.credentials != p.Credentials: // they have changed in the meantime: again, please
@@ -47,7 +50,7 @@ func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*sessio
 			return nil, st
 		}
 		if old == nil {
-			sess, st := s.newSession(nc, p, t, nil)
+			sess, st := s.newSession(nc, portal, p, t, nil)
 			s.mu.Unlock()
 			return sess, st
 		}
@@ -61,7 +64,7 @@ func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*sessio
 		}
 		s.mu.Lock()
 		if p.TSIH != 0 {
-			sess, st := s.newSession(nc, p, t, old)
+			sess, st := s.newSession(nc, portal, p, t, old)
 			s.mu.Unlock()
 			if st != login.Success {
 				old.keep()
@@ -73,8 +76,8 @@ func (s *Server) join(ctx context.Context, nc net.Conn, p login.Params) (*sessio
 
 // newSession enters a session. s.mu is held. from is the session whose
 // connection is replaced, which has ended.
-func (s *Server) newSession(nc net.Conn, p login.Params, t *Target, from *session) (*session, login.Status) {
-	sess := newSession(s, nc, p, t)
+func (s *Server) newSession(nc net.Conn, portal *listening, p login.Params, t *Target, from *session) (*session, login.Status) {
+	sess := newSession(s, nc, portal, p, t)
 	if from != nil {
 		if s.sessions[sess.key] != nil || s.targets[p.TargetName] != t {
 			return nil, login.NoSession
@@ -94,9 +97,7 @@ func (s *Server) newSession(nc net.Conn, p login.Params, t *Target, from *sessio
 	if t != nil {
 		if sess.nexus == nil {
 			isid := fmt.Sprintf("%s,i,0x%x", p.InitiatorName, p.ISID[:])
-			sess.nexus = t.Device.NewNexus(isid, scsi.Port{
-				RelativeID: portalGroup, GroupID: portalGroup, Name: fmt.Sprintf("%s,t,0x%04x", t.Name, portalGroup),
-			}, sess)
+			sess.nexus = t.Device.NewNexus(isid, t.port(portal.Group), sess)
 		} else {
 			sess.nexus.SetAborter(sess)
 		}

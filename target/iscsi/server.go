@@ -29,8 +29,9 @@ import (
 // Options bound what a server takes and offers. Zero values mean the defaults.
 type Options struct {
 	Log *slog.Logger // nil = discard
-	// Advertise returns the portals ("address:port") that SendTargets tells,
-	// given the local end of the connection that asks. nil = that local end.
+	// Advertise returns the addresses ("address:port", IPv6 in brackets) that
+	// SendTargets tells, given the local end of the connection that asks. nil =
+	// that local end, and the other portals.
 	Advertise func(local net.Addr) []string
 
 	Memory         int           // bytes of data held in all sessions: 128 MiB; at least 64 MiB
@@ -91,6 +92,7 @@ type Server struct {
 	mu       sync.Mutex // taken before the locks of sessions and devices
 	targets  map[string]*Target
 	sessions map[sessionKey]*session
+	portals  map[*listening]bool
 	handles  map[uint16]bool // TSIHs in use
 	lastTSIH uint16
 
@@ -105,6 +107,7 @@ func NewServer(o Options) *Server {
 		o: o, buffers: newBuffers(), memory: m, admission: newAdmission(&o),
 		targets:  make(map[string]*Target),
 		sessions: make(map[sessionKey]*session),
+		portals:  make(map[*listening]bool),
 		handles:  make(map[uint16]bool),
 	}
 }
@@ -113,10 +116,12 @@ func NewServer(o Options) *Server {
 // want of file descriptors.
 const acceptPause = 100 * time.Millisecond
 
-// Serve accepts connections from l until ctx is cancelled, then closes l and
+// ServePortal accepts connections from l, as the portal p, until ctx is cancelled, then closes l and
 // all connections, and returns nil once every command that was running has
 // come back from its device. It returns an error if l fails for good.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) ServePortal(ctx context.Context, l net.Listener, p Portal) error {
+	portal := s.open(l, p)
+	defer s.shut(portal)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -150,13 +155,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		wg.Go(func() {
 			defer p.leave()
-			s.serveConn(ctx, nc, p)
+			s.serveConn(ctx, nc, portal, p)
 		})
 	}
 }
 
 // serveConn sees a connection through its life.
-func (s *Server) serveConn(ctx context.Context, nc net.Conn, p *pass) {
+func (s *Server) serveConn(ctx context.Context, nc net.Conn, portal *listening, p *pass) {
 	log := s.o.Log.With("address", nc.RemoteAddr().String())
 	defer func() {
 		nc.Close()
@@ -168,7 +173,7 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, p *pass) {
 	if err := tune(nc); err != nil {
 		log.Warn("connection not tuned", "error", err)
 	}
-	sess, err := s.login(ctx, nc, log)
+	sess, err := s.login(ctx, nc, portal, log)
 	if err != nil {
 		s.counters.loginsFailed.Add(1)
 		s.strangers.write(log, slog.LevelInfo, "no login", "error", err)
@@ -183,9 +188,9 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, p *pass) {
 	sess.serve()
 }
 
-func (s *Server) loginConfig() login.Config {
+func (s *Server) loginConfig(group uint16) login.Config {
 	return login.Config{
-		Directory: directory{s}, Challenges: &s.challenges, Rand: rand.Reader,
+		Directory: directory{s, group}, Challenges: &s.challenges, Rand: rand.Reader,
 		Offer: login.Offer{RecvLimit: s.o.RecvLimit, MaxBurst: s.o.MaxBurst, FirstBurst: s.o.FirstBurst, MaxR2T: s.o.MaxR2T},
 	}
 }

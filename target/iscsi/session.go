@@ -17,11 +17,12 @@ import (
 	"sanstick/target/scsi"
 )
 
-// sessionKey is an I_T nexus: initiator port and target (there is one portal
-// group).
+// sessionKey is an I_T nexus: initiator port and target port.
 type sessionKey struct {
-	target, initiator string
-	isid              [6]byte
+	target    string
+	group     uint16 // portal group tag
+	initiator string
+	isid      [6]byte
 }
 
 // session is a session in the full-feature phase and its one connection.
@@ -32,6 +33,7 @@ type sessionKey struct {
 type session struct {
 	srv    *Server
 	conn   net.Conn
+	portal *listening
 	log    *slog.Logger
 	target *Target     // nil in a discovery session
 	nexus  *scsi.Nexus // likewise
@@ -78,11 +80,11 @@ type session struct {
 // maxImmediate bounds the immediate requests in work (section 4.2.2.1.1).
 const maxImmediate = 16
 
-func newSession(s *Server, nc net.Conn, p login.Params, t *Target) *session {
+func newSession(s *Server, nc net.Conn, portal *listening, p login.Params, t *Target) *session {
 	ctx, cancel := context.WithCancel(context.Background())
 	sess := &session{
-		srv: s, conn: nc, log: s.o.Log, target: t, p: p,
-		key:   sessionKey{p.TargetName, p.InitiatorName, p.ISID},
+		srv: s, conn: nc, portal: portal, log: s.o.Log, target: t, p: p,
+		key:   sessionKey{p.TargetName, portal.Group, p.InitiatorName, p.ISID},
 		since: time.Now(), ctx: ctx, cancel: cancel, done: make(chan struct{}),
 		held:       make(map[uint32]*heldPDU),
 		tasks:      make(map[uint32]*task),

@@ -4,16 +4,13 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"sanstick/target/iscsi/internal/login"
 	"sanstick/target/scsi"
 )
-
-// portalGroup is the tag of the one portal group there is, and the relative
-// identifier of the target port that goes with it.
-const portalGroup = 1
 
 // Credentials are a CHAP name and secret.
 type Credentials struct{ User, Secret string }
@@ -28,10 +25,22 @@ type Target struct {
 	// CHAP is what initiators must know; nil = no authentication. Mutual is
 	// how the target proves itself to those that ask; nil = not at all.
 	CHAP, Mutual *Credentials
+	// Groups are the portal groups through which the target can be reached;
+	// empty is all.
+	Groups []uint16
+	// Redirect sends initiators elsewhere once they have shown that they may
+	// use the target. nil = it is here.
+	Redirect *Redirect
 
 	// credentials says which CHAP and Mutual these are: no others that the
 	// server ever had have the same number.
 	credentials uint64
+}
+
+// Redirect is where a target has gone (section 11.13.5, status class 1).
+type Redirect struct {
+	Address   string // "address:port", IPv6 in brackets
+	Permanent bool   // for good, or until the initiator asks again
 }
 
 // Secrets of CHAP, in bytes (RFC 7143 section 9.2.1: 96 random bits).
@@ -51,6 +60,10 @@ func (t *Target) check() error {
 		}
 	}
 	switch {
+	case slices.Contains(t.Groups, 0):
+		return fmt.Errorf("portal group tags start at 1")
+	case t.Redirect != nil && !isPortal(t.Redirect.Address):
+		return fmt.Errorf("redirect %q is not address:port", t.Redirect.Address)
 	case t.Mutual != nil && t.CHAP == nil:
 		return fmt.Errorf("mutual CHAP needs CHAP of the initiator too")
 	case t.Mutual != nil && t.Mutual.Secret == t.CHAP.Secret:
@@ -59,6 +72,14 @@ func (t *Target) check() error {
 		return fmt.Errorf("alias must have at most 255 printable characters")
 	}
 	return nil
+}
+
+// isPortal says whether s can be a TargetAddress (section 13.8).
+func isPortal(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, numErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && numErr == nil && n > 0 && host != "" && len(s) <= 255 &&
+		!strings.ContainsFunc(host, func(r rune) bool { return r <= 0x20 || r >= 0x7f || r == '%' || r == ',' })
 }
 
 // reflects says that t would compute for an initiator what o wants to see from
@@ -93,6 +114,7 @@ func (s *Server) Add(t Target) error {
 	}
 	t.credentials = s.nextCredentials()
 	s.targets[t.Name] = &t
+	s.setPorts(&t)
 	return nil
 }
 
@@ -126,6 +148,7 @@ func (s *Server) Remove(name string) error {
 type Session struct {
 	Target, Initiator, Address string
 	Since                      time.Time
+	PortalGroup                uint16
 }
 
 // Sessions returns the normal sessions there are, by target and initiator.
@@ -133,7 +156,7 @@ func (s *Server) Sessions() []Session {
 	s.mu.Lock()
 	var all []Session
 	for _, sess := range s.sessions {
-		all = append(all, Session{sess.target.Name, sess.p.InitiatorName, sess.conn.RemoteAddr().String(), sess.since})
+		all = append(all, Session{sess.target.Name, sess.p.InitiatorName, sess.conn.RemoteAddr().String(), sess.since, sess.portal.Group})
 	}
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b Session) int {
@@ -146,20 +169,23 @@ func (t *Target) allows(initiator string) bool {
 	return slices.Contains(t.Initiators, "*") || slices.Contains(t.Initiators, initiator)
 }
 
-// directory shows the targets to the login phase.
-type directory struct{ s *Server }
+// directory shows the targets to the login phase, through one portal group.
+type directory struct {
+	s     *Server
+	group uint16
+}
 
 func (d directory) Find(initiator, name string) (login.Target, login.Status) {
 	d.s.mu.Lock()
 	defer d.s.mu.Unlock()
 	t := d.s.targets[name]
 	switch {
-	case t == nil:
+	case t == nil, !t.reachable(d.group):
 		return login.Target{}, login.NotFound
 	case !t.allows(initiator):
 		return login.Target{}, login.NotAllowed
 	}
-	return t.forLogin(), login.Success
+	return t.forLogin(d.group), login.Success
 }
 
 func (d directory) Allowed(initiator string) []login.Target {
@@ -167,16 +193,19 @@ func (d directory) Allowed(initiator string) []login.Target {
 	defer d.s.mu.Unlock()
 	var ts []login.Target
 	for _, t := range d.s.targets {
-		if t.allows(initiator) {
-			ts = append(ts, t.forLogin())
+		if t.allows(initiator) && t.reachable(d.group) {
+			ts = append(ts, t.forLogin(d.group))
 		}
 	}
 	slices.SortFunc(ts, func(a, b login.Target) int { return strings.Compare(a.Name, b.Name) })
 	return ts
 }
 
-func (t *Target) forLogin() login.Target {
-	lt := login.Target{Name: t.Name, Alias: t.Alias, PortalGroup: portalGroup, Credentials: t.credentials}
+func (t *Target) forLogin(group uint16) login.Target {
+	lt := login.Target{Name: t.Name, Alias: t.Alias, PortalGroup: group, Groups: t.Groups, Credentials: t.credentials}
+	if t.Redirect != nil {
+		lt.Redirect, lt.Permanent = t.Redirect.Address, t.Redirect.Permanent
+	}
 	if t.CHAP != nil {
 		lt.CHAP = &login.Credentials{User: t.CHAP.User, Secret: t.CHAP.Secret}
 	}
@@ -184,28 +213,4 @@ func (t *Target) forLogin() login.Target {
 		lt.Mutual = &login.Credentials{User: t.Mutual.User, Secret: t.Mutual.Secret}
 	}
 	return lt
-}
-
-// portals returns the TargetAddress values to tell an initiator that has come
-// to this local address.
-func (s *Server) portals(local net.Addr) []string {
-	addrs := []string{localPortal(local)}
-	if s.o.Advertise != nil {
-		addrs = s.o.Advertise(local)
-	}
-	out := make([]string, len(addrs))
-	for i, a := range addrs {
-		out[i] = fmt.Sprintf("%s,%d", a, portalGroup)
-	}
-	return out
-}
-
-// localPortal is an address as RFC 7143 section 13.8 wants it: IPv6 in
-// brackets, no zone.
-func localPortal(a net.Addr) string {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return a.String()
-	}
-	return (&net.TCPAddr{IP: t.IP, Port: t.Port}).String()
 }

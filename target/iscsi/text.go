@@ -132,12 +132,12 @@ func (s *session) sendTargets(which string) []byte {
 		return pdu.AppendPair(nil, "SendTargets", "Reject")
 	}
 	out := []byte{}
-	for _, t := range (directory{s.srv}).Allowed(s.p.InitiatorName) {
+	for _, t := range (directory{s.srv, s.portal.Group}).Allowed(s.p.InitiatorName) {
 		if discovery && which != "All" && t.Name != name || !discovery && (t.Name != s.target.Name || which != "" && t.Name != name) {
 			continue
 		}
 		out = pdu.AppendPair(out, "TargetName", t.Name)
-		for _, a := range s.srv.portals(s.conn.LocalAddr()) {
+		for _, a := range s.srv.addresses(t.Groups, s.portal, s.conn.LocalAddr()) {
 			out = pdu.AppendPair(out, "TargetAddress", a)
 		}
 	}

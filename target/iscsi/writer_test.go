@@ -16,7 +16,7 @@ func TestReaderWaitsForRoom(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
-	s := newSession(NewServer(Options{}), near, login.Params{RecvLimit: 8192}, nil)
+	s := newSession(NewServer(Options{}), near, &listening{}, login.Params{RecvLimit: 8192}, nil)
 	defer s.cancel()
 	s.begin(pdu.NewReader(near, loginBuffer), 1, s.log)
 	for range maxQueued {

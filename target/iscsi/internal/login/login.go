@@ -35,6 +35,9 @@ type Target struct {
 	CHAP        *Credentials // what initiators must prove; nil = nothing
 	Mutual      *Credentials // how the target proves itself to those who ask; may be nil
 	Credentials uint64       // which CHAP and Mutual these are; ends up in Params
+	Groups      []uint16     // all portal groups it is in; for the caller
+	Redirect    string       // where it is instead, "address:port"; "" = here
+	Permanent   bool         // it has gone there for good
 }
 
 // A Directory knows the targets and who may use them. Names are in lower case.
@@ -60,6 +63,7 @@ type Login struct {
 	cfg    Config
 	params Params
 	auth   auth
+	target Target
 
 	first      pdu.LoginRequest // the fields that may not change
 	started    bool
@@ -93,12 +97,12 @@ func (l *Login) Step(req *pdu.LoginRequest, data []byte) (resp pdu.LoginResponse
 	resp = pdu.LoginResponse{CSG: req.CSG, ISID: req.ISID, TSIH: req.TSIH, ITT: req.ITT}
 	out, transit, st := l.step(req, data)
 	if st == Success && len(out) > MaxData {
-		st = TargetError
+		out, st = nil, TargetError
 	}
 	if st != Success {
 		l.ended = true
 		resp.Status = uint16(st)
-		return resp, nil
+		return resp, out // nothing, or where else to go
 	}
 	if transit {
 		resp.Transit, resp.NSG = true, req.NSG
@@ -133,6 +137,9 @@ func (l *Login) step(req *pdu.LoginRequest, data []byte) (out []byte, transit bo
 	if st := l.identify(&a); st != Success {
 		return nil, false, st
 	}
+	// Where the target has gone is for those who may use it. Who wants to see
+	// the target's own proof gets that first, if there is another request.
+	moved := l.target.Redirect != "" && l.auth.satisfied()
 	done := true
 	if l.stage == stageSecurity {
 		if done, st = l.security(pairs, req.Transit, &a); st != Success {
@@ -143,6 +150,13 @@ func (l *Login) step(req *pdu.LoginRequest, data []byte) (out []byte, transit bo
 			return nil, false, AuthFailed // went around the security stage
 		}
 		l.declare(&a)
+	}
+	if l.target.Redirect != "" && (moved || done && req.Transit && req.NSG == stageFullFeature) {
+		a.add("TargetAddress", l.target.Redirect)
+		if l.target.Permanent {
+			return a.text, false, MovedPermanently
+		}
+		return a.text, false, MovedTemporarily
 	}
 	return a.text, req.Transit && done, Success
 }
@@ -200,6 +214,7 @@ func (l *Login) identify(a *answer) Status {
 	if st != Success {
 		return st
 	}
+	l.target = t
 	l.auth.normal(t)
 	p.Credentials = t.Credentials
 	a.add("TargetPortalGroupTag", itoa(int(t.PortalGroup)))

@@ -9,6 +9,8 @@ type Status uint16
 // Login statuses.
 const (
 	Success            Status = 0x0000
+	MovedTemporarily   Status = 0x0101
+	MovedPermanently   Status = 0x0102
 	InitiatorError     Status = 0x0200
 	AuthFailed         Status = 0x0201
 	NotAllowed         Status = 0x0202
@@ -30,6 +32,10 @@ func (s Status) String() string {
 	switch s {
 	case Success:
 		return "success"
+	case MovedTemporarily:
+		return "sent to another address for now"
+	case MovedPermanently:
+		return "sent to another address for good"
 	case InitiatorError:
 		return "the initiator broke the rules of login"
 	case AuthFailed:
