@@ -111,6 +111,14 @@ func TestPortalGroups(t *testing.T) {
 			t.Errorf("group %d: relative port %d, name %q", group, port, name)
 		}
 	}
+	r := b.do(conns[1], iscsitest.Command{CDB: []byte{0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0}, In: 1024})
+	want := []byte{0, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3}
+	if len(r.Data) == len(want) {
+		copy(r.Data[4:11], want[4:11]) // state and such
+	}
+	if diff := cmp.Diff(want, r.Data); diff != "" {
+		t.Errorf("REPORT TARGET PORT GROUPS (-want +got)\n%s", diff)
+	}
 	if n := len(b.srv.Sessions()); n != 4 {
 		t.Errorf("%d sessions", n)
 	}
@@ -128,6 +136,20 @@ func TestPortalGroups(t *testing.T) {
 	stranger.TSIH = conns[1].TSIH
 	_, err = stranger.Login(iscsitest.Names(alice, open)...)
 	refused(t, err, 0x020a)
+	// A target that is limited, or sent away, loses the sessions that couldn't
+	// be made any more.
+	if err := b.srv.SetAccess(iscsi.Target{Name: open, Initiators: []string{"*"}, Groups: []uint16{2, 3}}); err != nil {
+		t.Fatal(err)
+	}
+	b.closed(conns[1])
+	if r := b.do(conns[3], iscsitest.TestUnitReady()); r.Status != 0 {
+		t.Errorf("%+v", r)
+	}
+	if err := b.srv.SetAccess(iscsi.Target{Name: open, Initiators: []string{"*"}, Redirect: &iscsi.Redirect{Address: "192.0.2.9:3260"}}); err != nil {
+		t.Fatal(err)
+	}
+	b.closed(conns[3])
+	b.closed(again)
 }
 
 // relativePort finds the relative target port identifier and the target port
