@@ -17,6 +17,7 @@ type Store interface {
 	// Save replaces what is kept as a whole. It returns when that is on stable
 	// storage. After an error, the old or the new one is there.
 	Save([]byte) error
+	// If there is a String method, errors tell people with it where to look.
 }
 
 // keeper writes the state of a unit to its store.
@@ -41,8 +42,12 @@ func (k *keeper) load() (prState, error) {
 	}
 	s, err := decodeState(k.naa, b)
 	if err != nil {
+		them := "them"
+		if s, ok := k.store.(fmt.Stringer); ok {
+			them = s.String()
+		}
 		return prState{}, fmt.Errorf("cannot read the saved reservations: %w; "+
-			"make sure that no host uses the volume, then delete them to start without", err)
+			"make sure that no host uses the volume, then delete %s to start without", err, them)
 	}
 	k.saved = b
 	return s, nil

@@ -119,7 +119,10 @@ func (d *document) setup(t *table) *setup {
 	if len(s.targets) == 0 {
 		d.fail("target", "nothing to serve: write a [[target]]")
 	}
-	t.end("listen, advertise, target")
+	if s.state = t.text("state"); s.state != "" && !filepath.IsAbs(s.state) {
+		s.state = filepath.Join(filepath.Dir(d.file), s.state)
+	}
+	t.end("listen, advertise, state, target")
 	s.conflicts(d.fail)
 	return s
 }

@@ -18,6 +18,7 @@ func TestParseConfig(t *testing.T) {
 	got, err := parseConfig("/etc/targetd.toml", `
 listen = ["10.0.0.1:3260", "[::1]:1"]
 advertise = ["h:1"]
+state = "st"
 
 [[target]]
 iqn = "iqn.x:One"
@@ -52,7 +53,7 @@ lun = [{ number = 1, path = "./disk.img", serial = "S", thin = true, bs = 4096 }
 	second := shared
 	second.number = 1
 	want := &setup{
-		listen: []string{"10.0.0.1:3260", "[::1]:1"}, advertise: []string{"h:1"},
+		listen: []string{"10.0.0.1:3260", "[::1]:1"}, advertise: []string{"h:1"}, state: "/etc/st",
 		targets: []targetSpec{{
 			iqn: "iqn.x:One", alias: "first", initiators: []string{"iqn.a:b", "iqn.c:d"},
 			chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijkl"},

@@ -8,6 +8,7 @@ import (
 	"sanstick/target/block/backing"
 	"sanstick/target/block/memdev"
 	"sanstick/target/scsi"
+	"sanstick/target/statefile"
 )
 
 // disk is an open disk: one logical unit, in as many targets as want it.
@@ -17,14 +18,20 @@ type disk struct {
 	unit *scsi.Unit
 }
 
-func openDisk(l lun) (*disk, error) {
+// openDisk opens a disk; what initiators want to outlive a power cut is kept in
+// state, which may be nil.
+func openDisk(l lun, state *statefile.Dir) (*disk, error) {
 	dev, err := backing.Open(l.path, l.device)
 	if err != nil {
 		return nil, err
 	}
-	u, err := scsi.NewUnit(dev, scsi.UnitOptions{
+	o := scsi.UnitOptions{
 		Identity: l.identity(), ReadOnly: l.device.ReadOnly, Removable: l.removable, Thin: l.thin,
-	})
+	}
+	if state != nil {
+		o.State = state.Reservations(o.Identity.NAA)
+	}
+	u, err := scsi.NewUnit(dev, o)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}

@@ -29,6 +29,7 @@ func parseFlags(args []string) (*options, error) {
 	fs.StringVar(&o.config, "config", "", "")
 	fs.StringVar(&t.iqn, "iqn", defaultIQN, "")
 	fs.StringVar(&serial, "serial", "", "")
+	fs.StringVar(&s.state, "state", "", "")
 	fs.Func("listen", "", func(a string) error { s.listen = append(s.listen, a); return nil })
 	fs.Func("advertise", "", func(a string) error { s.advertise = append(s.advertise, a); return checkAddress(a) })
 	fs.Func("initiator", "", func(n string) error { t.initiators = append(t.initiators, n); return nil })

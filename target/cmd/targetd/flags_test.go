@@ -22,9 +22,9 @@ func TestParseFlags(t *testing.T) {
 			listen:  []string{"127.0.0.1:3260"},
 			targets: []targetSpec{{iqn: defaultIQN, initiators: []string{"*"}, luns: []lun{{path: "a.img", serial: "S"}}}},
 		}},
-		{"all", "--listen 10.0.0.1:3260 --listen [::1]:1 --advertise h:1 --iqn iqn.x:y --initiator iqn.a:b --initiator iqn.c:d --serial S" +
+		{"all", "--listen 10.0.0.1:3260 --listen [::1]:1 --advertise h:1 --state st --iqn iqn.x:y --initiator iqn.a:b --initiator iqn.c:d --serial S" +
 			" --chap u:123456789012 --mutual=t:abcdefghijklm:n --lun 0=mem:1GiB,thin,bs=4096 --lun 7=/dev/sdb,ro,removable,pbs=8192", &setup{
-			listen: []string{"10.0.0.1:3260", "[::1]:1"}, advertise: []string{"h:1"},
+			listen: []string{"10.0.0.1:3260", "[::1]:1"}, advertise: []string{"h:1"}, state: "st",
 			targets: []targetSpec{{
 				iqn: "iqn.x:y", initiators: []string{"iqn.a:b", "iqn.c:d"},
 				chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijklm:n"},
@@ -79,7 +79,7 @@ func TestParseFlags(t *testing.T) {
 
 // The help names every flag there is.
 func TestUsage(t *testing.T) {
-	for _, name := range []string{"listen", "advertise", "iqn", "lun", "initiator", "chap", "mutual", "serial", "config", "help"} {
+	for _, name := range []string{"listen", "advertise", "iqn", "lun", "initiator", "chap", "mutual", "serial", "state", "config", "help"} {
 		if !strings.Contains(usage, "\n  --"+name+" ") {
 			t.Errorf("nothing about --%s", name)
 		}

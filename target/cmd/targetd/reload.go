@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sanstick/target"
+	"sanstick/target/statefile"
 )
 
 // daemon is what is served now.
@@ -17,6 +18,7 @@ type daemon struct {
 	log     *slog.Logger
 	disks   map[string]*disk      // open, by lun.disk
 	targets map[string]targetSpec // by name in lower case
+	state   *statefile.Dir        // nil = no state is kept
 }
 
 // wanted returns the disks of a setup by lun.disk.
@@ -126,7 +128,7 @@ func (d *daemon) openNew(want map[string]lun) (again map[string]bool, err error)
 }
 
 func (d *daemon) open(l lun) error {
-	disk, err := openDisk(l)
+	disk, err := openDisk(l, d.state)
 	if err != nil {
 		return fmt.Errorf("LUN %d: %w", l.number, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sanstick/target"
+	"sanstick/target/statefile"
 )
 
 // run serves until ctx is cancelled, then flushes and closes all devices. What
@@ -27,6 +28,12 @@ func run(ctx context.Context, o *options, log *slog.Logger, reload <-chan os.Sig
 		return err
 	}
 	d := &daemon{srv: srv, log: log, disks: make(map[string]*disk), targets: make(map[string]targetSpec)}
+	if s.state != "" {
+		if d.state, err = statefile.Open(s.state); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.state.Close()) }()
+	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.apply(s); err != nil {
 		return err
@@ -78,8 +85,8 @@ func (d *daemon) reload(o *options) {
 		d.log.Error("configuration not taken: nothing has changed", "error", err)
 		return
 	}
-	if !slices.Equal(s.listen, o.setup.listen) || !slices.Equal(s.advertise, o.setup.advertise) {
-		d.log.Warn("listen and advertise are read at the start only: the old ones hold until the next")
+	if !slices.Equal(s.listen, o.setup.listen) || !slices.Equal(s.advertise, o.setup.advertise) || s.state != o.setup.state {
+		d.log.Warn("listen, advertise and state are read at the start only: the old ones hold until the next")
 	}
 	if err := d.apply(s); err != nil {
 		d.log.Error("configuration not taken, or in part", "error", err)

@@ -17,6 +17,7 @@ import (
 type setup struct {
 	listen    []string
 	advertise []string // nil = the address that an initiator has come to
+	state     string   // directory of what outlives a power cut; empty = nothing does
 	targets   []targetSpec
 }
 

@@ -27,6 +27,10 @@ const usage = `targetd serves disks over iSCSI until Ctrl-C.
   --serial S                 serial number; with several units S-N. The NAA follows
                              from it. Default: made from the name, N and PATH, so it
                              stays the same from run to run
+  --state DIR                keep the persistent reservations that are to outlive a
+                             power cut (APTPL) in files of this directory, which is
+                             made if need be. Default: initiators are told that
+                             none do
   --config FILE              read all of that from a file; no other flag goes with it
   --help                     this text
 
@@ -36,6 +40,7 @@ A configuration file is TOML. All of it:
 
   listen = ["10.0.0.1:3260", "[fd00::1]:3260"]  # default ["127.0.0.1:3260"]
   advertise = ["203.0.113.5:3260"]              # as --advertise
+  state = "/var/lib/targetd"                    # as --state
 
   [[target]]
   iqn = "iqn.2026-01.org.example:one"
@@ -67,7 +72,7 @@ initiator that was taken out of initiators. New secrets count from the next logi
 A disk that is no more in the file is closed when the commands on it have come back.
 mem:SIZE may grow; files and block devices that have grown are seen by themselves,
 within a second. Other changes to a disk take it away for a moment and bring it back.
-listen and advertise are read at the start only.
+listen, advertise and state are read at the start only.
 
 Try it:
   iscsi-ls -s iscsi://127.0.0.1:3260
