@@ -186,6 +186,22 @@ func TestLUNsChange(t *testing.T) {
 	}
 
 	flow()
+	third := newUnit(t, newMem(t), "R")
+	l.must(l.AddLUN(openIQN, target.LUN{Number: 9, Unit: third}))
+	l.sense(a, 9, 0x062900)
+	l.sense(a, 0, 0x063f0e)
+	l.sense(a, 3, 0x063f0e)
+	l.must(third.SetReadOnly(true))
+	l.sense(a, 9, 0x062a01)
+	write := iscsitest.Write10(0, make([]byte, 512), 512)
+	write.LUN = 9
+	if r, err := a.Do(write); err != nil || r.SenseCode() != 0x072700 {
+		t.Errorf("write to a LUN that was made read-only: %v, %+v", err, r)
+	}
+	l.must(l.RemoveLUN(openIQN, 9))
+	l.sense(a, 0, 0x063f0e)
+	l.sense(a, 3, 0x063f0e)
+
 	l.must(l.RemoveLUN(openIQN, 3))
 	l.sense(a, 3, 0x052500)
 	l.sense(a, 0, 0x063f0e)

@@ -54,6 +54,9 @@ func (d *disk) close() error {
 // If it can't, it has to be closed and opened again.
 func (d *disk) becomes(l lun) (live bool, err error) {
 	l.number = d.spec.number
+	if !d.dev.Info().ReadOnly {
+		l.device.ReadOnly = d.spec.device.ReadOnly
+	}
 	if !d.spec.inRAM() {
 		return d.spec == l, nil
 	}
@@ -70,6 +73,11 @@ func (d *disk) change(l lun) error {
 	if mem, ok := d.dev.(*memdev.Device); ok {
 		if err := mem.Grow(l.size()); err != nil {
 			return err
+		}
+	}
+	if l.device.ReadOnly != d.spec.device.ReadOnly {
+		if err := d.unit.SetReadOnly(l.device.ReadOnly); err != nil {
+			return fmt.Errorf("disk %s: %w", l.path, err)
 		}
 	}
 	d.spec = l

@@ -203,8 +203,23 @@ func TestReload(t *testing.T) {
 	}
 	r.sense(b, 7, 0x062a09)
 
-	// What can't be isn't done, and nothing else of it either.
+	// Read-only, and writable again.
 	two := section("iqn.x:two", `"*"`, "number = 7\npath = \"a\"\n")
+	mem2 := "number = 1\npath = \"mem:2M\"\n"
+	r.change(section("iqn.x:one", `"`+alice+`"`, fileA+"ro = true\n", mem2) + strings.TrimSpace(two) + "\nro = true\n")
+	r.sense(a, 0, 0x062a01, 0)
+	r.sense(b, 7, 0x062a01, 0)
+	if res := r.do(a, 0, iscsitest.Write10(6, data, 512)); res.SenseCode() != 0x072700 {
+		t.Errorf("write to a disk that has become read-only: %+v", res)
+	}
+	r.change(section("iqn.x:one", `"`+alice+`"`, fileA, mem2) + two)
+	r.sense(a, 0, 0x062a01, 0)
+	r.sense(b, 7, 0x062a01, 0)
+	if res := r.do(a, 0, iscsitest.Write10(6, data, 512)); res.Status != 0 {
+		t.Errorf("write to a disk that has become writable: %+v", res)
+	}
+
+	// What can't be isn't done, and nothing else of it either.
 	for name, bad := range map[string]string{
 		"not TOML":        "[[target]",
 		"unknown key":     section("iqn.x:one", `"*"`) + "fast = true\n",

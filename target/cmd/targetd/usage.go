@@ -71,8 +71,9 @@ sessions stay: only those with a target that was removed are ended, and those of
 initiator that was taken out of initiators. New secrets count from the next login.
 A disk that is no more in the file is closed when the commands on it have come back.
 mem:SIZE may grow; files and block devices that have grown are seen by themselves,
-within a second. Other changes to a disk take it away for a moment and bring it back.
-listen, advertise and state are read at the start only.
+within a second. A disk becomes read-only while it is used, and writable again, unless
+it was read-only when it was opened. Other changes to a disk take it away for a moment
+and bring it back. listen, advertise and state are read at the start only.
 
 Try it:
   iscsi-ls -s iscsi://127.0.0.1:3260
