@@ -145,7 +145,7 @@ func inTableOrder(pairs []pdu.Pair) []offered {
 func (p *Params) apply(ours *Offer, where byte, o offered, a *answer) Status {
 	k := &keys[o.key]
 	isCHAP := strings.HasPrefix(k.name, "CHAP_")
-	if len(o.Value) > maxSimple && !isCHAP {
+	if longest(k, o.Value) > maxSimple && !isCHAP {
 		return InitiatorError
 	}
 	if o.Value == reject || o.Value == irrelevant || o.Value == notUnderstood {
@@ -184,12 +184,28 @@ func (p *Params) apply(ours *Offer, where byte, o offered, a *answer) Status {
 	return Success
 }
 
+// longest returns the length of the longest simple value in v, which may be a
+// list.
+func longest(k *key, v string) int {
+	if k.list == nil {
+		return len(v)
+	}
+	n := 0
+	for part := range strings.SplitSeq(v, ",") {
+		n = max(n, len(part))
+	}
+	return n
+}
+
 // number reads a decimal or hexadecimal constant (section 6.1) within the
-// key's bounds.
+// key's bounds. A decimal constant begins with no zero.
 func number(k *key, s string) (int, bool) {
 	base := 10
-	if len(s) > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') {
+	switch {
+	case len(s) > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X'):
 		s, base = s[2:], 16
+	case len(s) > 1 && s[0] == '0':
+		return 0, false
 	}
 	n, err := strconv.ParseUint(s, base, 32)
 	if err != nil || int(n) < k.lo || int(n) > k.hi {
