@@ -56,6 +56,17 @@ type Device interface {
 	Close() error
 }
 
+// Mapper is a Device that knows which of its bytes take space.
+type Mapper interface {
+	// Mapped reports whether the logical block at off takes space of its own,
+	// and that the same is true of n bytes from there: a multiple of
+	// Info().LogicalBlock that is positive and at most length. It may be less
+	// than there are. A block of which a part takes space does. Blocks that
+	// don't read as zero. The range is one of at least a block; others return
+	// ErrRange.
+	Mapped(off, length int64) (mapped bool, n int64, err error)
+}
+
 // Info describes a Device. Sizes are bytes.
 type Info struct {
 	Size             int64 // a multiple of LogicalBlock
@@ -68,6 +79,11 @@ type Info struct {
 	ReadsZero        bool  // unmapped ranges read as zero
 	UnmapGranularity int64 // 0 if CanUnmap is false
 	Rotational       bool
+	// A WriteAt of at most AtomicWrite bytes that begins at a multiple of
+	// AtomicAlign is on stable storage as a whole or not at all, whenever the
+	// power goes. Both are multiples of LogicalBlock, or 0: no promise. (What
+	// other calls see while it runs is not said here.)
+	AtomicWrite, AtomicAlign int
 }
 
 // Errors that callers branch on. Implementations wrap them.

@@ -414,6 +414,7 @@ func (s *session) abort(match func(*task) bool) []<-chan struct{} {
 				t.gone = make(chan struct{})
 			}
 			wait = append(wait, t.gone)
+			t.scsi.Cancel()
 		case t.receiving: // the reader drops it
 		default:
 			if t.state == queued {

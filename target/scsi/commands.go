@@ -24,6 +24,8 @@ const (
 	// alone: no other command on the unit has its blocks while it runs. The
 	// others with transfers or writes share theirs; see rangeLocks.
 	alone
+	// repairs: also works where a sanitize operation has failed.
+	repairs
 	// thinOnly: exists on thin units only.
 	thinOnly
 	// removableOnly: exists on removable units only.
@@ -31,6 +33,8 @@ const (
 	// medium: needs the medium there and started, as those with extent or
 	// writes do anyway.
 	medium
+	// atomicOnly: exists only where a write of a block can't be torn.
+	atomicOnly
 )
 
 // sharing says who may use a command while another nexus holds a reservation
@@ -69,6 +73,9 @@ type command struct {
 	// want returns the length of the data-out; nil for none.
 	want func(*Task) int
 	run  func(*Task) Result
+	// count is where the CDB has the count of blocks, if not where CDBs of its
+	// length usually have it.
+	count field
 
 	mask []byte // accepts(), made once
 }
@@ -83,5 +90,5 @@ const (
 func rows() []command {
 	return slices.Concat(primaryCommands(), modeCommands(), accessCommands(),
 		timestampCommands(), mediumCommands(), diagnosticCommands(), logCommands(),
-		blockCommands(), reserveCommands(), persistentCommands())
+		blockCommands(), mediaCommands(), sanitizeCommands(), reserveCommands(), persistentCommands())
 }

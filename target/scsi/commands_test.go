@@ -65,7 +65,7 @@ func TestUnknownCommands(t *testing.T) {
 				t.Errorf("%#02x/%#02x: direction %d, wants %d bytes", op, action, task.Direction(), task.DataOutLength())
 			}
 			want := invalidOperationCode
-			if op == 0x5e || op == 0x5f { // PERSISTENT RESERVE
+			if commands[op].actions != nil { // it is the service action that doesn't exist
 				want = invalidFieldInCDB
 			}
 			wantSense(t, task.Run(nil, nil), illegalRequest, want)

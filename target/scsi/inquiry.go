@@ -125,7 +125,7 @@ func (t *Task) pollable() sense {
 	if c := t.path.unit.mediumStatus(); c != noAdditionalSense {
 		return sense{key: notReady, code: c}
 	}
-	return sense{}
+	return t.path.unit.unready()
 }
 
 // testUnitReady serves TEST UNIT READY (SPC-4 section 6.47): checkReady has

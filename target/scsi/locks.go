@@ -13,8 +13,8 @@ import (
 //
 // The locks are stripes of the medium, so two ranges may exclude each other
 // without a block in common. The stripes of a range are locked in ascending
-// order, and no goroutine may take a second range while it holds one, so there
-// is no deadlock.
+// order, no goroutine takes a second range while it holds one, and
+// Unit.beginWrite comes before, so there is no deadlock.
 type rangeLocks struct {
 	stripes [stripeCount]struct {
 		sync.RWMutex
@@ -27,27 +27,42 @@ const (
 	stripeCount = 64        // bits in held.stripes; together they are MaxTransfer
 )
 
-// held is a range that is locked; release it once.
+// held is a range that is locked; release it once. The zero value holds
+// nothing.
 type held struct {
 	locks     *rangeLocks
 	stripes   uint64 // a bit for each one that is locked
 	exclusive bool
 }
 
-// share locks n bytes from off against exclude. Many may share a range.
-func (u *Unit) share(off, n int64) held {
-	h := held{locks: &u.ranges, stripes: stripesOf(off, n)}
-	for left := h.stripes; left != 0; left &= left - 1 {
-		h.locks.stripes[bits.TrailingZeros64(left)].RLock()
+// share locks n bytes from off against exclude. Many may share a range. It
+// fails, and holds nothing, if the medium may not be used now: commands that
+// have passed their checks are let through here, or not.
+func (u *Unit) share(off, n int64) (held, sense) { return u.hold(off, n, false) }
+
+// exclude locks n bytes from off against everyone else. It fails like share.
+func (u *Unit) exclude(off, n int64) (held, sense) { return u.hold(off, n, true) }
+
+func (u *Unit) hold(off, n int64, exclusive bool) (held, sense) {
+	if bad := u.unready(); bad.failed() { // no need to wait for the lock to find out
+		return held{}, bad
 	}
-	return h
+	h := u.ranges.lock(off, n, exclusive)
+	if bad := u.unready(); bad.failed() {
+		h.release()
+		return held{}, bad
+	}
+	return h, sense{}
 }
 
-// exclude locks n bytes from off against everyone else.
-func (u *Unit) exclude(off, n int64) held {
-	h := held{locks: &u.ranges, stripes: stripesOf(off, n), exclusive: true}
+func (l *rangeLocks) lock(off, n int64, exclusive bool) held {
+	h := held{locks: l, stripes: stripesOf(off, n), exclusive: exclusive}
 	for left := h.stripes; left != 0; left &= left - 1 {
-		h.locks.stripes[bits.TrailingZeros64(left)].Lock()
+		if s := &l.stripes[bits.TrailingZeros64(left)]; exclusive {
+			s.Lock()
+		} else {
+			s.RLock()
+		}
 	}
 	return h
 }

@@ -59,7 +59,11 @@ func TestRangeLocks(t *testing.T) {
 				if alone {
 					lock = u.exclude
 				}
-				if err := visit(lock(off, n), &in); err != nil {
+				h, bad := lock(off, n)
+				if bad.failed() {
+					t.Errorf("refused: %+v", bad)
+				}
+				if err := visit(h, &in); err != nil {
 					t.Error(err)
 				}
 			}

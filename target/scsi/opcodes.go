@@ -39,7 +39,7 @@ func (t *Task) reportOpcodes() Result {
 // offered reports whether the unit has the command.
 func (t *Task) offered(c *command) bool {
 	return c != nil && c.has(t.types()) && (c.flags&thinOnly == 0 || t.path.unit.thin()) &&
-		(c.flags&removableOnly == 0 || t.path.unit.o.Removable)
+		(c.flags&removableOnly == 0 || t.path.unit.o.Removable) && (c.flags&atomicOnly == 0 || t.maxAtomic() > 0)
 }
 
 // noTimeouts is a command timeouts descriptor that promises nothing.

@@ -98,7 +98,7 @@ func (t *Task) mayWrite() sense {
 // runCommand does the command, and what follows from the unit's modes.
 func (t *Task) runCommand() Result {
 	if t.command.flags&writes == 0 {
-		r := t.command.run(t)
+		r := t.runLocked()
 		t.count(r)
 		return r
 	}
@@ -106,7 +106,7 @@ func (t *Task) runCommand() Result {
 		return t.check(bad)
 	}
 	defer t.path.unit.endWrite()
-	r := t.command.run(t)
+	r := t.runLocked()
 	if r.Status == Good {
 		if err := t.path.unit.settle(t.info); err != nil {
 			r = t.done(err, writing)

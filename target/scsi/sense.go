@@ -58,9 +58,9 @@ const (
 type sense struct {
 	key   senseKey
 	code  code
-	where where // what the sense-key specific bytes point at
-	byte  uint16
-	bit   byte // 0..7, or noBit
+	where where  // what the sense-key specific bytes point at
+	byte  uint16 // or the progress
+	bit   byte   // 0..7, or noBit
 	// info is a byte offset or an LBA, by command; valid if hasInfo.
 	info    uint64
 	hasInfo bool
@@ -73,6 +73,8 @@ const (
 	nowhere where = iota
 	inCDB
 	inParameters
+	// inTime: not a place, but how far something has come, in 1/65536 of it.
+	inTime
 )
 
 const noBit = 0xff
@@ -130,7 +132,7 @@ func (s sense) specific() (b [3]byte, ok bool) {
 	if s.where == inCDB {
 		b[0] |= 0x40
 	}
-	if s.bit != noBit {
+	if s.bit != noBit && s.where != inTime {
 		b[0] |= 0x08 | s.bit&7
 	}
 	binary.BigEndian.PutUint16(b[1:], s.byte)

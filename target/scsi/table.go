@@ -81,13 +81,18 @@ func (f field) read(cdb [16]byte) uint64 {
 func (c *command) extent() (lba, blocks field) {
 	switch len(c.usage) {
 	case 6:
-		return field{1, 3}, field{4, 1}
+		lba, blocks = field{1, 3}, field{4, 1}
 	case 10:
-		return field{2, 4}, field{7, 2}
+		lba, blocks = field{2, 4}, field{7, 2}
 	case 12:
-		return field{2, 4}, field{6, 4}
+		lba, blocks = field{2, 4}, field{6, 4}
+	default:
+		lba, blocks = field{2, 8}, field{10, 4}
 	}
-	return field{2, 8}, field{10, 4}
+	if c.count.size != 0 {
+		blocks = c.count
+	}
+	return lba, blocks
 }
 
 // find returns the command with a service action, nil if there is none.

@@ -33,6 +33,8 @@ type Task struct {
 
 	out   []byte // while running
 	alloc func(int) []byte
+
+	cancelling cancelling
 }
 
 // NewTask decodes a CDB that was sent to a LUN, and does all checks that can
@@ -82,11 +84,11 @@ func (t *Task) DataOutLength() int { return t.want }
 // Run does the command and returns when it is done. It is called once.
 //
 // out is the data-out. It must stay as it is until Run returns. If the
-// initiator sends less than the command wants, a write takes what has come, in
-// whole blocks, and the transport reports the rest as residual overflow; a
-// part of a block, or of a parameter list, fails. What is beyond
-// DataOutLength is ignored, except that WRITE SAME, which knows only one size,
-// refuses it.
+// initiator sends less than the command wants, a plain write takes what has
+// come, in whole blocks, and the transport reports the rest as residual
+// overflow; atomic ones, a part of a block, or of a parameter list, fail. What
+// is beyond DataOutLength is ignored, except that WRITE SAME and COMPARE AND
+// WRITE, which know only one size, refuse it.
 //
 // alloc returns a buffer of n bytes for data-in, whose content doesn't matter;
 // it ends up as Result.Data. Run may call it or not; nil means that Run
@@ -105,13 +107,29 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 		}
 	}
 	t.out, t.alloc = out, alloc
-	switch f := t.command.flags; {
-	case f&alone != 0:
-		defer t.path.unit.exclude(t.bytes()).release()
-	case f&extent != 0 && f&(transfers|writes) != 0:
-		defer t.path.unit.share(t.bytes()).release()
-	}
 	return t.runCommand()
+}
+
+// runLocked does the command with its range of blocks locked.
+func (t *Task) runLocked() Result {
+	h, bad := t.lock()
+	if bad.failed() {
+		return t.check(bad)
+	}
+	defer h.release()
+	return t.command.run(t)
+}
+
+// lock takes the task's range of blocks, alone or not, as the table says.
+func (t *Task) lock() (held, sense) {
+	switch f := t.command.flags; {
+	case f&extent == 0:
+	case f&alone != 0:
+		return t.path.unit.exclude(t.bytes())
+	case f&(transfers|writes) != 0:
+		return t.path.unit.share(t.bytes())
+	}
+	return held{}, sense{}
 }
 
 // Discard gives back what a task took that will never run: a unit attention
@@ -133,6 +151,7 @@ var checks = []func(*Task){
 	(*Task).checkReservation,
 	(*Task).checkAccess,
 	(*Task).checkReady,
+	(*Task).checkSanitizing,
 	(*Task).checkProtection,
 	(*Task).checkReserved,
 	(*Task).checkExtent,
@@ -159,13 +178,16 @@ func (t *Task) checkAttention() {
 }
 
 func (t *Task) checkCommand() {
-	if t.command == nil && (t.cdb[0] == 0x5e || t.cdb[0] == 0x5f) { // unknown service action (SPC-4 section 6.15.1)
-		t.fail(badCDB(1, 4))
+	if t.offered(t.command) {
 		return
 	}
-	if !t.offered(t.command) {
-		t.fail(illegal(invalidOperationCode))
+	for _, c := range t.nexus.device.commands[t.cdb[0]].actions {
+		if t.offered(c) { // an operation code that exists, but not with this service action
+			t.fail(badCDB(1, 4))
+			return
+		}
 	}
+	t.fail(illegal(invalidOperationCode))
 }
 
 // checkProtection refuses to change a read-only medium.

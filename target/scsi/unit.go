@@ -62,6 +62,11 @@ type Unit struct {
 
 	reservations reservations
 
+	sanitizing atomic.Pointer[sanitizing] // nil if it isn't, and none has failed
+	background sync.WaitGroup             // of goroutines that end by themselves, or when stopped is closed
+	stopped    chan struct{}
+	stop       func() // closes it
+
 	mu    sync.Mutex
 	paths map[*path]struct{}
 }
@@ -95,7 +100,8 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	if o.Thin && !o.ReadOnly && !i.CanUnmap {
 		return nil, errors.New("cannot make a thin logical unit: the device can't unmap")
 	}
-	u := &Unit{dev: dev, o: o, paths: make(map[*path]struct{})}
+	u := &Unit{dev: dev, o: o, paths: make(map[*path]struct{}), stopped: make(chan struct{})}
+	u.stop = sync.OnceFunc(func() { close(u.stopped) })
 	u.size.Store(i.Size)
 	u.reservations.keeper = keeper{store: o.State, naa: o.Identity.NAA}
 	state, err := u.reservations.keeper.load()
@@ -134,9 +140,11 @@ func (id Identity) check() error {
 }
 
 // Close waits for the commands that run on the unit; later ones fail with
-// LOGICAL UNIT NOT SUPPORTED. Detach the unit first. The device stays open,
-// and is not flushed.
+// LOGICAL UNIT NOT SUPPORTED. A sanitize operation ends unfinished. Detach the
+// unit first. The device stays open, and is not flushed.
 func (u *Unit) Close() error {
+	u.stop()
+	defer u.background.Wait()
 	u.running.Lock()
 	defer u.running.Unlock()
 	if u.closed {

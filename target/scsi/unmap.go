@@ -27,16 +27,20 @@ func (t *Task) unmap() Result {
 		if r.blocks == 0 {
 			continue
 		}
-		if err := t.path.unit.unmap(int64(r.lba)*b, int64(r.blocks)*b); err != nil {
-			return t.done(err, writing)
+		if bad := t.path.unit.unmap(int64(r.lba)*b, int64(r.blocks)*b); bad.failed() {
+			return t.check(bad)
 		}
 	}
 	return Result{Status: Good}
 }
 
-func (u *Unit) unmap(off, n int64) error {
-	defer u.share(off, n).release()
-	return u.dev.Unmap(off, n)
+func (u *Unit) unmap(off, n int64) sense {
+	h, bad := u.share(off, n)
+	if bad.failed() {
+		return bad
+	}
+	defer h.release()
+	return deviceError(u.dev.Unmap(off, n), writing)
 }
 
 type blockRange struct{ lba, blocks uint64 }

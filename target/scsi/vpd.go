@@ -100,9 +100,11 @@ func blockLimits(t *Task) []byte {
 	size := uint32(i.LogicalBlock)
 	b := make([]byte, 60)
 	b[0] = 0x01                                                                            // WSNZ: WRITE SAME takes no count of zero
+	b[1] = byte(maxCompare / size)                                                         // maximum COMPARE AND WRITE
 	binary.BigEndian.PutUint16(b[2:], uint16(min(i.PhysicalBlock/i.LogicalBlock, 0xffff))) // optimal granularity
 	binary.BigEndian.PutUint32(b[4:], MaxTransfer/size)                                    // maximum transfer
 	binary.BigEndian.PutUint32(b[8:], uint32(min(i.OptimalIO, MaxTransfer))/size)          // optimal transfer
+	binary.BigEndian.PutUint32(b[12:], MaxTransfer/size)                                   // maximum prefetch
 	if t.path.unit.thin() {
 		binary.BigEndian.PutUint32(b[16:], maxUnmap/size)
 		binary.BigEndian.PutUint32(b[20:], maxUnmapDescriptors)
@@ -110,6 +112,12 @@ func blockLimits(t *Task) []byte {
 		b[28] = 0x80 // UGAVALID, with an alignment of 0
 	}
 	binary.BigEndian.PutUint64(b[32:], maxSame/uint64(size))
+	// No write with an atomic boundary: the last two fields stay zero.
+	binary.BigEndian.PutUint32(b[40:], uint32(t.maxAtomic())/size)
+	if t.maxAtomic() > 0 {
+		binary.BigEndian.PutUint32(b[44:], uint32(i.AtomicAlign)/size) // alignment
+		binary.BigEndian.PutUint32(b[48:], 1)                          // granularity
+	}
 	return b
 }
 

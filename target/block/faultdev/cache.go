@@ -31,6 +31,19 @@ func (c *cache) overlay(p []byte, off int64) {
 	}
 }
 
+// has reports whether there are cached bytes in [off, off+n).
+func (c *cache) has(off, n int64) bool { return c.until(off, n) < n }
+
+// until returns how many bytes from off, at most n, come before a cached one.
+func (c *cache) until(off, n int64) int64 {
+	for _, w := range c.writes {
+		if w.off < off+n && w.off+int64(len(w.data)) > off {
+			n = max(w.off-off, 0)
+		}
+	}
+	return n
+}
+
 // Volatile gives the device a write cache: writes stay in memory until a
 // flush, or a power cut.
 func (d *Device) Volatile() {

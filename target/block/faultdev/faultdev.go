@@ -18,6 +18,7 @@ const (
 	Flush
 	Unmap
 	WriteZeroes
+	Mapped
 	ops // how many there are
 )
 
@@ -35,7 +36,10 @@ type Device struct {
 	flushErr error  // of the first failed flush, which stays
 }
 
-var _ block.Device = (*Device)(nil)
+var (
+	_ block.Device = (*Device)(nil)
+	_ block.Mapper = (*Device)(nil)
+)
 
 // fault makes calls fail.
 type fault struct {
@@ -146,6 +150,12 @@ func (d *Device) Info() block.Info {
 	defer d.mu.Unlock()
 	if d.cache != nil {
 		i.WriteCache = true
+		if i.AtomicWrite > sector { // PowerCut tears it
+			i.AtomicWrite, i.AtomicAlign = sector, sector
+		}
+		if i.LogicalBlock > sector {
+			i.AtomicWrite, i.AtomicAlign = 0, 0
+		}
 	}
 	return i
 }
@@ -202,6 +212,28 @@ func (d *Device) WriteZeroes(off, length int64) error {
 		return err
 	}
 	return d.zero(off, length, d.inner.WriteZeroes)
+}
+
+// Mapped implements block.Mapper. A device that isn't one takes space for all of
+// its bytes, and so does what the volatile cache holds.
+func (d *Device) Mapped(off, length int64) (mapped bool, n int64, err error) {
+	if err := d.begin(Mapped, off, length); err != nil {
+		return false, 0, err
+	}
+	m, ok := d.inner.(block.Mapper)
+	if !ok {
+		return true, length, d.inner.Info().Check(off, length)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cache != nil && len(d.cache.writes) > 0 {
+		b := int64(d.inner.Info().LogicalBlock)
+		if d.cache.has(off, b) {
+			return true, b, nil
+		}
+		length = d.cache.until(off, length)
+	}
+	return m.Mapped(off, length)
 }
 
 // Close implements block.Device. What the volatile cache holds is lost.

@@ -30,6 +30,10 @@ type Options struct {
 // grows is seen to have grown after at most this long.
 const sizeAge = time.Second
 
+// sector is all that every disk below every file system writes as a whole, in
+// bytes.
+const sector = 512
+
 // Device is an open file. See block.Device for concurrency and durability.
 //
 // Unmap and WriteZeroes punch holes where the file system can; elsewhere the
@@ -44,7 +48,10 @@ type Device struct {
 	flush flush.Group
 }
 
-var _ block.Device = (*Device)(nil)
+var (
+	_ block.Device = (*Device)(nil)
+	_ block.Mapper = (*Device)(nil)
+)
 
 // Open opens the regular file at path, whose size must be a multiple of the
 // logical block size. It takes a lock (flock) on the file: shared when
@@ -109,6 +116,9 @@ func newDevice(f *os.File, o Options, lock int) (*Device, error) {
 		},
 	}
 	d.size.Store(st.Size())
+	if o.LogicalBlock == sector {
+		d.info.AtomicWrite, d.info.AtomicAlign = sector, sector
+	}
 	if !o.ReadOnly && canPunch(f, st.Size()) {
 		d.info.CanUnmap = true
 		d.info.ReadsZero = true
@@ -197,6 +207,36 @@ func (d *Device) zero(off, length int64) error {
 		off, length = off+int64(n), length-int64(n)
 	}
 	return nil
+}
+
+// Mapped implements block.Mapper: what is not in a hole takes space. Space that
+// was allocated but never written may count as a hole.
+func (d *Device) Mapped(off, length int64) (mapped bool, n int64, err error) {
+	if err := d.Info().Check(off, length); err != nil {
+		return false, 0, err
+	}
+	if length == 0 {
+		return false, 0, fmt.Errorf("no bytes at %d: %w", off, block.ErrRange)
+	}
+	b := int64(d.info.LogicalBlock)
+	data, err := unix.Seek(int(d.f.Fd()), off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) { // nothing but holes
+		return false, length, nil
+	}
+	if err != nil {
+		return false, 0, errno.Wrap(err)
+	}
+	if data -= data % b; data > off {
+		return false, min(data-off, length), nil
+	}
+	hole, err := unix.Seek(int(d.f.Fd()), max(off, data), unix.SEEK_HOLE)
+	if errors.Is(err, unix.ENXIO) { // the file has shrunk
+		return true, length, nil
+	}
+	if err != nil {
+		return false, 0, errno.Wrap(err)
+	}
+	return true, min(max(b, (hole-off+b-1)/b*b), length), nil
 }
 
 func (d *Device) check(off, length int64) error {

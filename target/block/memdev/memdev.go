@@ -18,6 +18,10 @@ const chunkSize = 64 << 10
 // the device runs in parallel.
 const shardCount = 64
 
+// atomicWrite is far more than it need be, and not so much that nobody would
+// believe it.
+const atomicWrite = 1 << 20
+
 // Options are the geometry of a Device. Zero values mean: 512-byte logical
 // blocks, 4096-byte physical ones, writable.
 type Options struct {
@@ -41,7 +45,10 @@ type shard struct {
 	chunks map[int64]*[chunkSize]byte
 }
 
-var _ block.Device = (*Device)(nil)
+var (
+	_ block.Device = (*Device)(nil)
+	_ block.Mapper = (*Device)(nil)
+)
 
 // New returns a Device of size bytes, all zero.
 func New(size int64, o Options) (*Device, error) {
@@ -86,6 +93,9 @@ func (d *Device) Info() block.Info {
 		ReadOnly:      d.o.ReadOnly,
 		WriteCache:    true,
 		ReadsZero:     true,
+		// Without power there is nothing left, and so nothing torn.
+		AtomicWrite: atomicWrite,
+		AtomicAlign: d.o.LogicalBlock,
 	}
 	if !d.o.ReadOnly {
 		i.CanUnmap = true
@@ -168,6 +178,32 @@ func (d *Device) WriteZeroes(off, length int64) error {
 		}
 	})
 	return nil
+}
+
+// mapScan is how many chunks Mapped looks at.
+const mapScan = 16384
+
+// Mapped implements block.Mapper. What takes space are whole chunks.
+func (d *Device) Mapped(off, length int64) (mapped bool, n int64, err error) {
+	if err := d.Info().Check(off, length); err != nil {
+		return false, 0, err
+	}
+	if length == 0 {
+		return false, 0, fmt.Errorf("no bytes at %d: %w", off, block.ErrRange)
+	}
+	has := func(chunk int64) bool {
+		s := d.shard(chunk)
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return s.chunks[chunk] != nil
+	}
+	first := off / chunkSize
+	mapped = has(first)
+	next := first + 1
+	for next < first+mapScan && next*chunkSize < off+length && has(next) == mapped {
+		next++
+	}
+	return mapped, min(next*chunkSize-off, length), nil
 }
 
 func (d *Device) check(off, length int64) error {
