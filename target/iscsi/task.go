@@ -32,6 +32,7 @@ type task struct {
 	aborted   bool
 	receiving bool          // the reader is filling out
 	gone      chan struct{} // made when somebody waits for a running task to come back
+	hurry     func()        // ends its wait for space for data-in
 
 	// Data-out.
 	out         *buffer
@@ -288,22 +289,45 @@ func (t *task) run() (res scsi.Result) {
 // and the server have space, which writers make. A command may call it once.
 func (t *task) alloc(n int) []byte {
 	space, m := int64(min(bufferSize(n), t.s.srv.o.ReadBudget)), t.s.srv.memory
-	err := t.s.readSpace.Acquire(t.s.ctx, space)
-	if err == nil {
-		if err = m.in.Acquire(t.s.ctx, space); err != nil {
-			t.s.readSpace.Release(space)
-		}
-	}
-	if err == nil {
+	if t.acquireIn(space) {
 		t.inSpace += space
 	} else if m.last.Acquire(context.Background(), space) == nil {
-		// The session ends, and nobody waits for the answer: those who have
-		// this memory come back as soon as their device lets them.
+		// The session ends, or the task was aborted, and nobody waits for the
+		// answer: those who have this memory come back as soon as their device
+		// lets them.
 		t.last += space
 	}
 	b := t.s.srv.buffers.get(n)
 	t.in = append(t.in, b)
 	return b.b[:n]
+}
+
+// acquireIn takes space for data-in. It returns false if the session ends or
+// the task is aborted before there is any: an initiator that reads no more must
+// not hold up those who wait for the end of its tasks.
+func (t *task) acquireIn(space int64) bool {
+	s, m := t.s, t.s.srv.memory
+	if s.readSpace.TryAcquire(space) {
+		if m.in.TryAcquire(space) {
+			return true
+		}
+		s.readSpace.Release(space)
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	s.mu.Lock()
+	if t.hurry = cancel; t.aborted {
+		cancel()
+	}
+	s.mu.Unlock()
+	if s.readSpace.Acquire(ctx, space) != nil {
+		return false
+	}
+	if m.in.Acquire(ctx, space) != nil {
+		s.readSpace.Release(space)
+		return false
+	}
+	return true
 }
 
 // nextReady takes the next task that may run out of the queue. s.mu is held.
@@ -412,6 +436,9 @@ func (s *session) abort(match func(*task) bool) []<-chan struct{} {
 		case t.state == running:
 			if t.gone == nil {
 				t.gone = make(chan struct{})
+			}
+			if t.hurry != nil {
+				t.hurry()
 			}
 			wait = append(wait, t.gone)
 			t.scsi.Cancel()
