@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sanstick/target/block/memdev"
 )
@@ -97,4 +98,39 @@ func visit(h held, in *[stripeCount]atomic.Int32) error {
 		}
 	}
 	return err
+}
+
+// A read that waits for a buffer, as its initiator takes no answers, keeps
+// nobody from the blocks, and the unit can be taken away.
+func TestReadWaitsForBufferWithoutLocks(t *testing.T) {
+	r := newRig(t, memdev.Options{}, UnitOptions{})
+	n := r.newNexus(t)
+	task := n.NewTask([8]byte{}, cdb("28 00 00000000 00 0001 00"))
+	waiting, buffer, done := make(chan struct{}), make(chan []byte), make(chan Result)
+	go func() {
+		done <- task.Run(nil, func(n int) []byte {
+			close(waiting)
+			return (<-buffer)[:n]
+		})
+	}()
+	<-waiting
+	free := make(chan struct{})
+	go func() {
+		defer close(free)
+		h, bad := r.unit.exclude(0, 4096)
+		if bad.failed() {
+			t.Errorf("cannot lock: %+v", bad)
+		}
+		h.release()
+		if err := r.dev.Detach(0); err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-free:
+	case <-time.After(5 * time.Second):
+		t.Error("a read that waits for a buffer holds the blocks, or the unit")
+	}
+	buffer <- make([]byte, 512)
+	wantSense(t, <-done, illegalRequest, lunNotSupported)
 }

@@ -23,12 +23,11 @@ func (t *Task) read() Result {
 			return t.done(err, writing)
 		}
 	}
-	off, n := t.bytes()
-	buf := t.buffer(int(n))
-	if _, err := u.dev.ReadAt(buf, off); err != nil {
+	off, _ := t.bytes()
+	if _, err := u.dev.ReadAt(t.in, off); err != nil {
 		return t.done(err, reading)
 	}
-	return Result{Status: Good, Data: buf}
+	return Result{Status: Good, Data: t.in}
 }
 
 // blocksSent cuts the data-out to what the command is about. If the initiator

@@ -33,6 +33,7 @@ type Task struct {
 
 	out   []byte // while running
 	alloc func(int) []byte
+	in    []byte // the buffer of a command that transfers blocks to the initiator
 
 	cancelling cancelling
 }
@@ -97,6 +98,10 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 	if t.ended {
 		return t.result
 	}
+	t.out, t.alloc = out, alloc
+	if _, n := t.bytes(); t.command.direction == DataIn && t.command.flags&transfers != 0 && n > 0 {
+		t.in = t.buffer(int(n)) // may wait, for an initiator that takes no answers: hold nothing that others want
+	}
 	if t.path != nil {
 		if !t.path.enter() {
 			return t.check(illegal(lunNotSupported))
@@ -106,7 +111,6 @@ func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
 			return Result{Status: ReservationConflict}
 		}
 	}
-	t.out, t.alloc = out, alloc
 	return t.runCommand()
 }
 
