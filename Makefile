@@ -33,8 +33,8 @@ check: ## format, vet, staticcheck, import arrows
 unit: ## unit tests with -race
 	@$(GO) test -race -timeout 10m ./...
 
-e2e: image ## boot the real image in QEMU and use it as an initiator would
-	@$(GO) test -tags e2e -count 1 -v -timeout 20m ./appliance/e2e
+e2e: image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd
+	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 20m ./appliance/e2e ./target/e2e
 
 conformance: deps-test ## foreign initiators against targetd
 	@$(GO) test -count 1 -v -timeout 20m -run 'Libiscsi|QEMU' ./target

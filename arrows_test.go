@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"target/scsi":   {"target/block/..."},
 	"target/iscsi":  {"target/scsi", "target/block/..."},
 	"target":        {"target/..."},
+	"target/e2e":    {"imagebuild/apt", "imagebuild/image", "imagebuild/qemu", "imagebuild/rootfs"},
 	"appliance/api": {"appliance/config", "appliance/status", "appliance/task"},
 
 	"appliance/config": {},
@@ -37,7 +38,7 @@ var arrows = map[string][]string{
 
 	"appliance/box":           {"appliance/...", "target", "target/scsi", "target/block/..."},
 	"appliance/cmd/appliance": {"appliance/box", "appliance/task"},
-	"appliance/e2e":           {"appliance/config", "appliance/status", "imagebuild/apt", "imagebuild/image", "imagebuild/qemu", "imagebuild/rootfs", "imagebuild/stick", "target/iscsitest"},
+	"appliance/e2e":           {"appliance/config", "appliance/status", "imagebuild/qemu", "imagebuild/stick", "target/iscsitest"},
 
 	"init":       {"appliance/sys/...", "appliance/task"},
 	"imagebuild": {"appliance/config"},

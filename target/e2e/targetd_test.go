@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
+	"net"
 	"os/exec"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,22 +16,30 @@ import (
 )
 
 // targetd is the target as a process on the host, which can be killed and
-// started again at the same port.
+// started again at the same ports.
 type targetd struct {
 	program string
 	args    []string
+	ports   [2]int
 	cmd     *exec.Cmd // nil while it doesn't run
 	out     output
 }
 
-// newTargetd builds targetd and starts it. It ends with the test.
-func newTargetd(t *testing.T, args ...string) *targetd {
+// serve starts targetd at two portals, with the given arguments beside those.
+// It ends with the test.
+func (r *rig) serve(t *testing.T, args ...string) *targetd {
 	t.Helper()
-	d := &targetd{program: filepath.Join(t.TempDir(), "targetd"), args: args}
-	run(t, "go", "build", "-o", d.program, "sanstick/target/cmd/targetd")
+	d := &targetd{program: r.program, args: args}
+	for i := range d.ports {
+		d.ports[i] = freePort(t)
+		d.args = append(d.args, "--listen", fmt.Sprintf("127.0.0.1:%d", d.ports[i]))
+	}
 	t.Cleanup(func() {
 		if d.cmd != nil {
-			d.kill(t)
+			d.stop(t)
+		}
+		if said := d.out.String(); regexp.MustCompile(`level=ERROR|panic`).MatchString(said) {
+			t.Errorf("targetd complains")
 		}
 		if t.Failed() {
 			t.Logf("targetd said:\n%s", d.out.String())
@@ -42,7 +52,7 @@ func newTargetd(t *testing.T, args ...string) *targetd {
 // start starts it and waits until it serves.
 func (d *targetd) start(t *testing.T) {
 	t.Helper()
-	d.out.reset()
+	before := strings.Count(d.out.String(), "serving ")
 	d.cmd = exec.Command(d.program, d.args...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -51,7 +61,7 @@ func (d *targetd) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 500 {
-		if strings.Contains(d.out.String(), "serving ") {
+		if strings.Count(d.out.String(), "serving ") >= before+len(d.ports) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -99,8 +109,13 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-func (o *output) reset() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.buf.Reset()
+// freePort finds a port of 127.0.0.1 that nobody listens on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
