@@ -90,5 +90,6 @@ const (
 func rows() []command {
 	return slices.Concat(primaryCommands(), modeCommands(), accessCommands(),
 		timestampCommands(), mediumCommands(), diagnosticCommands(), logCommands(),
-		blockCommands(), mediaCommands(), sanitizeCommands(), reserveCommands(), persistentCommands())
+		blockCommands(), mediaCommands(), sanitizeCommands(), discCommands(),
+		reserveCommands(), persistentCommands())
 }

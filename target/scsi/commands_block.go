@@ -31,6 +31,7 @@ func blockCommands() []command {
 		direction: DataIn,
 		flags:     extent | transfers,
 		sharing:   sharedReads,
+		types:     anyType,
 		run:       (*Task).read,
 	}, {
 		name:      "WRITE (10)",
@@ -125,6 +126,7 @@ func blockCommands() []command {
 		direction: DataIn,
 		flags:     extent | transfers,
 		sharing:   sharedReads,
+		types:     anyType,
 		run:       (*Task).read,
 	}, {
 		name:      "WRITE (12)",

@@ -96,6 +96,7 @@ func allRigs(t testing.TB) []*rig {
 	return []*rig{
 		newRig(t, memdev.Options{}, UnitOptions{Thin: true}),
 		newRig(t, memdev.Options{}, UnitOptions{Removable: true}),
+		newRig(t, memdev.Options{}, UnitOptions{Disc: true}),
 	}
 }
 

@@ -51,9 +51,18 @@ func (t *Task) peripheral() byte {
 	return noUnit
 }
 
-// versions are the standards that the unit claims: SAM-5, SPC-4, SBC-3 and
-// iSCSI, without revision (SPC-4 section 6.6.2).
-var versions = [...]uint16{0x00a0, 0x0460, 0x04c0, 0x0960}
+// versions are the standards that the unit claims: SAM-5, SPC-4, SBC-3 or MMC-6,
+// and iSCSI, without revision (SPC-4 section 6.6.2).
+func (t *Task) versions() []uint16 {
+	v := []uint16{0x00a0, 0x0460}
+	switch t.types() {
+	case disk:
+		v = append(v, 0x04c0)
+	case disc:
+		v = append(v, 0x04e0)
+	}
+	return append(v, 0x0960)
+}
 
 func (t *Task) standardInquiry() []byte {
 	b := make([]byte, 96)
@@ -72,7 +81,7 @@ func (t *Task) standardInquiry() []byte {
 		}
 	}
 	copy(b[8:], fmt.Sprintf("%-8s%-16s%-4s", id.Vendor, id.Product, id.Revision))
-	for i, v := range versions {
+	for i, v := range t.versions() {
 		binary.BigEndian.PutUint16(b[58+2*i:], v)
 	}
 	return b

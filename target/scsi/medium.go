@@ -6,6 +6,7 @@ const (
 	initializingRequired   code = 0x0402
 	mediumMayHaveChanged   code = 0x2800
 	mediumNotPresent       code = 0x3a00
+	trayOpen               code = 0x3a02
 	mediumRemovalPrevented code = 0x5302
 )
 
@@ -55,6 +56,9 @@ func (u *Unit) mediumStatus() code {
 	case stopped:
 		return initializingRequired
 	case ejected:
+		if u.o.Disc {
+			return trayOpen
+		}
 		return mediumNotPresent
 	}
 	return noAdditionalSense
@@ -98,12 +102,13 @@ func (t *Task) startStop() Result {
 	now := mediumState(u.medium.Load())
 	switch {
 	case start && now == ejected && !loej:
-		return t.check(sense{key: notReady, code: mediumNotPresent})
+		return t.check(sense{key: notReady, code: u.mediumStatus()})
 	case now == ejected && loej && u.prevented(): // the door is locked
 		return t.check(illegal(mediumRemovalPrevented))
 	case start:
 		u.medium.Store(uint32(started))
 		if now == ejected {
+			u.event(newMedia)
 			u.attention(mediumMayHaveChanged, t.nexus)
 		}
 		return Result{Status: Good}
@@ -118,6 +123,7 @@ func (t *Task) startStop() Result {
 	switch {
 	case loej:
 		u.medium.Store(uint32(ejected))
+		u.event(mediaRemoval)
 	case !u.o.Removable:
 		u.medium.Store(uint32(stopped))
 	}

@@ -39,6 +39,7 @@ var modePages = []modePage{
 	{code: 0x0a, types: anyType, body: controlMode, mask: controlMask, values: controlValues},
 	{code: 0x0a, subpage: 0x01, types: anyType, body: controlExtension},
 	{code: 0x1c, types: disk, body: informationalExceptions},
+	{code: 0x2a, types: disc, body: capabilities},
 }
 
 // findModePage returns the page with a code and a subpage that the unit of a

@@ -118,6 +118,7 @@ type path struct {
 	unit       *Unit
 	attentions attentions
 	prevention
+	event atomic.Uint32 // of the medium, that the initiator hasn't been told
 
 	running sync.RWMutex // held for reading by commands, for writing by block
 	blocked bool         // guarded by running

@@ -27,7 +27,12 @@ func (t *Task) types() types {
 }
 
 // types returns the one kind that the unit is of.
-func (u *Unit) types() types { return disk }
+func (u *Unit) types() types {
+	if u.o.Disc {
+		return disc
+	}
+	return disk
+}
 
 // has reports whether units of a kind have the command; of no kind, those that
 // work without a unit.

@@ -35,6 +35,9 @@ type UnitOptions struct {
 	// State keeps reservations over a loss of power. Nobody else may use it. nil
 	// = nothing keeps them, and initiators are told so.
 	State Store
+	// Disc presents the device as a CD or DVD in a drive (MMC-6): read-only,
+	// removable, with blocks of 2048 bytes whatever those of the device are.
+	Disc bool
 	// Management are the URLs where the unit is configured, told in VPD page
 	// 85: at most 16, of at most 251 bytes each.
 	Management []string
@@ -80,6 +83,9 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	}
 	if o.Identity.Product == "" {
 		o.Identity.Product = "VOLUME"
+		if o.Disc {
+			o.Identity.Product = "CD-ROM"
+		}
 	}
 	if o.Identity.Revision == "" {
 		o.Identity.Revision = "1"
@@ -95,6 +101,13 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	}
 	if i.Size < int64(i.LogicalBlock) {
 		return nil, errors.New("cannot make a logical unit: the device is smaller than a block")
+	}
+	if o.Disc {
+		if o.Thin {
+			return nil, errors.New("cannot make a logical unit: a disc can't be thin")
+		}
+		dev, o.Removable = discDevice{dev}, true
+		i = dev.Info()
 	}
 	o.ReadOnly = o.ReadOnly || i.ReadOnly
 	if o.Thin && !o.ReadOnly && !i.CanUnmap {
