@@ -107,7 +107,7 @@ func serve(t *testing.T) (addr string) {
 func try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath(args[0]); err != nil {
-		t.Fatalf("%s is missing: apt-get install libiscsi-bin qemu-utils qemu-block-extra", args[0])
+		t.Fatalf("%s is missing: make deps-test", args[0])
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -26,7 +26,7 @@ func openDisk(l lun, state *statefile.Dir) (*disk, error) {
 		return nil, err
 	}
 	o := scsi.UnitOptions{
-		Identity: l.identity(), ReadOnly: l.device.ReadOnly, Removable: l.removable, Thin: l.thin,
+		Identity: l.identity(), ReadOnly: l.device.ReadOnly, Removable: l.removable, Disc: l.cd, Thin: l.thin,
 	}
 	if state != nil {
 		o.State = state.Reservations(o.Identity.NAA)

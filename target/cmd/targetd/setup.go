@@ -34,11 +34,11 @@ func (t targetSpec) config(luns []target.LUN) target.Config {
 
 // lun is a disk and its number in a target.
 type lun struct {
-	number          uint16
-	path            string
-	device          backing.Options
-	thin, removable bool
-	serial          string
+	number              uint16
+	path                string
+	device              backing.Options
+	thin, removable, cd bool
+	serial              string
 }
 
 const (
@@ -82,6 +82,9 @@ func (l *lun) set(key, value string) (err error) {
 		flag(&l.thin)
 	case "removable":
 		flag(&l.removable)
+	case "cd":
+		flag(&l.cd)
+		l.device.ReadOnly = l.device.ReadOnly || l.cd
 	case "bs", "pbs":
 		size, err := strconv.Atoi(value)
 		if err != nil || size < 512 || size > 1<<20 || size&(size-1) != 0 {
@@ -93,7 +96,7 @@ func (l *lun) set(key, value string) (err error) {
 			l.device.PhysicalBlock = size
 		}
 	default:
-		return fmt.Errorf("option %q is none of ro, thin, removable, bs=, pbs=", key)
+		return fmt.Errorf("option %q is none of ro, thin, removable, cd, bs=, pbs=", key)
 	}
 	return err
 }
