@@ -112,7 +112,8 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// startOurs builds and starts targetd.
+// startOurs builds and starts targetd. What is on a disk is opened with
+// O_DIRECT, by tgt too: so does an administrator who wants it quick.
 func startOurs(ctx context.Context, dir, inRAM, onDisk string) (*peer, error) {
 	program := filepath.Join(dir, "targetd")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "sanstick/target/cmd/targetd").CombinedOutput(); err != nil {
@@ -124,7 +125,7 @@ func startOurs(ctx context.Context, dir, inRAM, onDisk string) (*peer, error) {
 	}
 	p := &peer{name: "targetd", addr: addr, iqn: iqn, luns: map[string]byte{tmpfs: 1, ram: 2, ext4: 3}}
 	err = p.start(ctx, program, "--listen", addr, "--iqn", iqn, "--lun", "1="+inRAM,
-		"--lun", fmt.Sprintf("2=mem:%d", lunSize), "--lun", "3="+onDisk)
+		"--lun", fmt.Sprintf("2=mem:%d", lunSize), "--lun", "3="+onDisk+",direct")
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +136,7 @@ func startOurs(ctx context.Context, dir, inRAM, onDisk string) (*peer, error) {
 	return p, nil
 }
 
-// startTgt starts tgtd and gives it its LUNs. What is on a disk is opened with
-// O_DIRECT, as an administrator who wants it quick does.
+// startTgt starts tgtd and gives it its LUNs.
 func startTgt(ctx context.Context, inRAM, onDisk string) (*peer, error) {
 	addr, err := freeAddr()
 	if err != nil {

@@ -3,6 +3,7 @@
 package backing
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -21,6 +22,9 @@ type Options struct {
 	LogicalBlock  int // bytes
 	PhysicalBlock int // bytes
 	ReadOnly      bool
+	// Direct is for files, which then bypass the page cache; block devices
+	// always do, and RAM can't.
+	Direct bool
 	// ReadsZero is for block devices only; see blkdev.Options.
 	ReadsZero bool
 }
@@ -33,6 +37,9 @@ const memPrefix = "mem:"
 func Open(path string, o Options) (block.Device, error) {
 	if size, ok := strings.CutPrefix(path, memPrefix); ok {
 		n, err := ParseSize(size)
+		if err == nil && o.Direct {
+			err = errors.New("direct I/O is for files")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot open %q: %w", path, err)
 		}
@@ -49,7 +56,7 @@ func Open(path string, o Options) (block.Device, error) {
 	switch mode := st.Mode(); {
 	case mode.IsRegular():
 		return wrap(filedev.Open(path, filedev.Options{
-			LogicalBlock: o.LogicalBlock, PhysicalBlock: o.PhysicalBlock, ReadOnly: o.ReadOnly}))
+			LogicalBlock: o.LogicalBlock, PhysicalBlock: o.PhysicalBlock, ReadOnly: o.ReadOnly, Direct: o.Direct}))
 	case mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0:
 		return wrap(blkdev.Open(path, blkdev.Options{
 			LogicalBlock: o.LogicalBlock, PhysicalBlock: o.PhysicalBlock, ReadOnly: o.ReadOnly, ReadsZero: o.ReadsZero}))

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sanstick/target/block"
+	"sanstick/target/block/internal/direct"
 	"sanstick/target/block/internal/errno"
 	"sanstick/target/block/internal/flush"
 )
@@ -43,7 +44,6 @@ const sizeAge = time.Second
 type Device struct {
 	f     *os.File
 	fd    int
-	align uintptr    // of memory and of file offsets, in bytes
 	info  block.Info // all but Size
 	size  atomic.Int64
 	asked atomic.Int64 // when size was found, in nanoseconds since opened
@@ -51,8 +51,7 @@ type Device struct {
 	flush flush.Group
 	// discard is BLKDISCARD; tests replace it.
 	discard func(off, length int64) error
-	// bounce holds aligned buffers for callers whose memory isn't.
-	bounce chan []byte
+	buffers *direct.Buffers
 }
 
 var _ block.Device = (*Device)(nil)
@@ -101,11 +100,10 @@ func newDevice(f *os.File, o Options) (*Device, error) {
 		return nil, errors.New("it is smaller than a block")
 	}
 	d := &Device{
-		f:      f,
-		fd:     int(f.Fd()),
-		align:  uintptr(o.LogicalBlock),
-		start:  time.Now(),
-		bounce: make(chan []byte, bounceKept),
+		f:       f,
+		fd:      int(f.Fd()),
+		start:   time.Now(),
+		buffers: direct.NewBuffers(o.LogicalBlock),
 		info: block.Info{
 			LogicalBlock:  o.LogicalBlock,
 			PhysicalBlock: o.PhysicalBlock,
@@ -143,17 +141,8 @@ func (d *Device) ReadAt(p []byte, off int64) (int, error) {
 	if err := d.Info().Check(off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	if d.aligned(p) {
-		n, err := d.f.ReadAt(p, off)
-		return n, errno.Wrap(err)
-	}
-	return d.bounced(p, off, func(buf, p []byte, off int64) error {
-		if _, err := d.f.ReadAt(buf, off); err != nil {
-			return err
-		}
-		copy(p, buf)
-		return nil
-	})
+	n, err := d.buffers.ReadAt(d.f, p, off)
+	return n, errno.Wrap(err)
 }
 
 // WriteAt implements block.Device.
@@ -161,15 +150,8 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.check(off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	if d.aligned(p) {
-		n, err := d.f.WriteAt(p, off)
-		return n, errno.Wrap(err)
-	}
-	return d.bounced(p, off, func(buf, p []byte, off int64) error {
-		copy(buf, p)
-		_, err := d.f.WriteAt(buf, off)
-		return err
-	})
+	n, err := d.buffers.WriteAt(d.f, p, off)
+	return n, errno.Wrap(err)
 }
 
 // Flush implements block.Device with fdatasync, which flushes the write caches
@@ -220,10 +202,10 @@ func (d *Device) WriteZeroes(off, length int64) error {
 
 // zeroRest zeroes what doesn't read as zero in a range.
 func (d *Device) zeroRest(off, length int64) error {
-	buf := d.takeBuffer()
-	defer d.keepBuffer(buf)
+	buf := d.buffers.Take()
+	defer d.buffers.Keep(buf)
 	for length > 0 {
-		b := buf[:min(length, bounceSize)]
+		b := buf[:min(length, direct.BufferSize)]
 		n := int64(len(b))
 		if _, err := d.f.ReadAt(b, off); err != nil {
 			return err

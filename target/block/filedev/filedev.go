@@ -1,7 +1,9 @@
 // Package filedev is a block.Device in a regular file.
 //
-// I/O goes through the page cache and is made durable by fdatasync, so the
-// device has a write cache and says so. Linux only.
+// I/O goes through the page cache, or with Options.Direct past it, and is made
+// durable by fdatasync either way: a disk has a cache, too, and a file system
+// keeps changes of its own for later. So the device has a write cache and says
+// so. Linux only.
 package filedev
 
 import (
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sanstick/target/block"
+	"sanstick/target/block/internal/direct"
 	"sanstick/target/block/internal/errno"
 	"sanstick/target/block/internal/flush"
 )
@@ -24,6 +27,9 @@ type Options struct {
 	LogicalBlock  int // bytes
 	PhysicalBlock int // bytes
 	ReadOnly      bool
+	// Direct has the data go between the disk and our memory without the page
+	// cache (O_DIRECT). The file system must be able to, in logical blocks.
+	Direct bool
 }
 
 // sizeAge is how long the size of the file is taken as known: a file that
@@ -33,6 +39,10 @@ const sizeAge = time.Second
 // sector is all that every disk below every file system writes as a whole, in
 // bytes.
 const sector = 512
+
+// directAlign is where memory for direct I/O begins: on a multiple of it, in
+// bytes. No file system wants more.
+const directAlign = 4096
 
 // Device is an open file. See block.Device for concurrency and durability.
 //
@@ -46,6 +56,8 @@ type Device struct {
 	start time.Time
 	sync  func() error // fdatasync; tests replace it
 	flush flush.Group
+	// buffers are for direct I/O; nil without.
+	buffers *direct.Buffers
 }
 
 var (
@@ -78,8 +90,14 @@ func open(path string, o Options) (*Device, error) {
 	if o.ReadOnly {
 		mode, lock = os.O_RDONLY, unix.LOCK_SH
 	}
+	if o.Direct {
+		mode |= unix.O_DIRECT
+	}
 	f, err := os.OpenFile(path, mode, 0)
-	if err != nil {
+	switch {
+	case o.Direct && errors.Is(err, unix.EINVAL):
+		return nil, errors.New("its file system has no direct I/O")
+	case err != nil:
 		return nil, errors.Unwrap(err)
 	}
 	d, err := newDevice(f, o, lock)
@@ -116,6 +134,14 @@ func newDevice(f *os.File, o Options, lock int) (*Device, error) {
 		},
 	}
 	d.size.Store(st.Size())
+	if o.Direct {
+		d.buffers = direct.NewBuffers(directAlign)
+		// The last block begins where only a block's alignment is given.
+		last := make([]byte, o.LogicalBlock)
+		if _, err := d.buffers.ReadAt(f, last, st.Size()-int64(len(last))); err != nil {
+			return nil, fmt.Errorf("direct I/O in blocks of %d fails: %w", o.LogicalBlock, err)
+		}
+	}
 	if o.LogicalBlock == sector {
 		d.info.AtomicWrite, d.info.AtomicAlign = sector, sector
 	}
@@ -153,7 +179,7 @@ func (d *Device) ReadAt(p []byte, off int64) (int, error) {
 	if err := d.Info().Check(off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	n, err := d.f.ReadAt(p, off)
+	n, err := d.read(p, off)
 	return n, errno.Wrap(err)
 }
 
@@ -162,8 +188,22 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.check(off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	n, err := d.f.WriteAt(p, off)
+	n, err := d.write(p, off)
 	return n, errno.Wrap(err)
+}
+
+func (d *Device) read(p []byte, off int64) (int, error) {
+	if d.buffers != nil {
+		return d.buffers.ReadAt(d.f, p, off)
+	}
+	return d.f.ReadAt(p, off)
+}
+
+func (d *Device) write(p []byte, off int64) (int, error) {
+	if d.buffers != nil {
+		return d.buffers.WriteAt(d.f, p, off)
+	}
+	return d.f.WriteAt(p, off)
 }
 
 // Flush implements block.Device with fdatasync. Flushes asked for while one
@@ -200,7 +240,7 @@ func (d *Device) WriteZeroes(off, length int64) error {
 func (d *Device) zero(off, length int64) error {
 	buf := make([]byte, min(length, 1<<20))
 	for length > 0 {
-		n, err := d.f.WriteAt(buf[:min(length, int64(len(buf)))], off)
+		n, err := d.write(buf[:min(length, int64(len(buf)))], off)
 		if err != nil {
 			return errno.Wrap(err)
 		}

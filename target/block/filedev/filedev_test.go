@@ -45,6 +45,26 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// Direct I/O, on whatever file system the sources lie: temporary files may be
+// in RAM.
+func TestConformanceDirect(t *testing.T) {
+	dir, err := os.MkdirTemp(".", "direct-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	blocktest.Run(t, func(t *testing.T, readOnly bool) block.Device {
+		path := filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-"))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, blocktest.MinSize+4096); err != nil {
+			t.Fatal(err)
+		}
+		return mustOpen(t, path, Options{LogicalBlock: 4096, ReadOnly: readOnly, Direct: true})
+	})
+}
+
 // A file system that can't punch holes.
 func TestConformanceWithoutHoles(t *testing.T) {
 	blocktest.Run(t, func(t *testing.T, readOnly bool) block.Device {

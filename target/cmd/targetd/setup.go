@@ -80,6 +80,8 @@ func (l *lun) set(key, value string) (err error) {
 		flag(&l.device.ReadOnly)
 	case "thin":
 		flag(&l.thin)
+	case "direct":
+		flag(&l.device.Direct)
 	case "removable":
 		flag(&l.removable)
 	case "cd":
@@ -96,7 +98,7 @@ func (l *lun) set(key, value string) (err error) {
 			l.device.PhysicalBlock = size
 		}
 	default:
-		return fmt.Errorf("option %q is none of ro, thin, removable, cd, bs=, pbs=", key)
+		return fmt.Errorf("option %q is none of ro, thin, direct, removable, cd, bs=, pbs=", key)
 	}
 	return err
 }

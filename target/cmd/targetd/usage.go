@@ -16,6 +16,7 @@ const usage = `targetd serves disks over iSCSI until Ctrl-C.
                                bs=4096    logical block size, 512 or 4096
                                pbs=4096   physical block size
                                thin       offer UNMAP
+                               direct     a file without the page cache (O_DIRECT)
                                removable  the medium can be ejected
                                cd         a CD or DVD: read-only, removable
   --listen ADDR              address:port (repeatable; default 127.0.0.1:3260)
@@ -54,7 +55,7 @@ A configuration file is TOML. All of it:
     number = 0
     path = "disk.img"  # a relative path counts from the file's directory
     serial = "S1"      # default: made from the path; RAM: from iqn and number
-    ro = false         # ro, thin, removable, cd, bs, pbs: as in --lun
+    ro = false         # ro, thin, direct, removable, cd, bs, pbs: as in --lun
     thin = true
     bs = 4096
 
