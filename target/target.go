@@ -41,6 +41,14 @@ type Options struct {
 	SessionMemory int
 	// QueueDepth is how many commands a session may have in flight: 128.
 	QueueDepth int
+	// PingInterval is how long an initiator may be silent before it is asked
+	// whether it is there: 30 s; negative = for ever. Only those are asked that
+	// use such pings themselves. PingTimeout is how long it may be silent then,
+	// before it is dropped: 30 s.
+	PingInterval, PingTimeout time.Duration
+	// LogoutGrace is how long initiators have to log out when a target is
+	// removed or Serve ends: 1 s; negative = no time.
+	LogoutGrace time.Duration
 }
 
 // LUN is a unit and the number that it has in a target.
@@ -115,17 +123,19 @@ func New(o Options) (*Server, error) {
 	if least := 4 * scsi.MaxTransfer; o.Memory != 0 && o.Memory < least {
 		return nil, fmt.Errorf("cannot make a server: memory of %d bytes is less than %d", o.Memory, least)
 	}
-	if o.MaxConnections < 0 || o.LoginTimeout < 0 || o.QueueDepth < 0 {
+	if o.MaxConnections < 0 || o.LoginTimeout < 0 || o.QueueDepth < 0 || o.PingTimeout < 0 {
 		return nil, fmt.Errorf("cannot make a server: a limit is negative")
 	}
 	return &Server{targets: make(map[string]*offered), iscsi: iscsi.NewServer(iscsi.Options{
 		Log: o.Log, Advertise: o.Advertise, Memory: o.Memory, MaxConnections: o.MaxConnections, LoginTimeout: o.LoginTimeout,
 		ReadBudget: o.SessionMemory, WriteBudget: o.SessionMemory, Window: o.QueueDepth,
+		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, LogoutGrace: o.LogoutGrace,
 	})}, nil
 }
 
-// Serve accepts connections from l until ctx is cancelled. Then it ends them,
-// waits for the commands that are running, and returns nil. It closes l. An
+// Serve accepts connections from l until ctx is cancelled. Then it asks
+// initiators to log out, ends what is left after Options.LogoutGrace, waits for
+// the commands that are running, and returns nil. It closes l. An
 // error means that l has failed. Call it once for each listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.iscsi.Serve(ctx, l) }
 

@@ -67,14 +67,20 @@ func (s *Server) SetAccess(t Target) error {
 		have.CHAP, have.Mutual, have.credentials = t.CHAP, t.Mutual, s.nextCredentials()
 	}
 	var ending []*session
+	gone := make(map[*session]bool) // those who may not even stay for a goodbye
 	for _, sess := range s.sessions {
 		if sess.target == have && (!have.allows(sess.p.InitiatorName) || !have.reachable(sess.portal.Group) || have.Redirect != nil) {
 			ending = append(ending, sess)
+			gone[sess] = !have.allows(sess.p.InitiatorName)
 		}
 	}
 	s.mu.Unlock()
 	for _, sess := range ending {
-		sess.kill("access to the target has changed")
+		if why := "access to the target has changed"; gone[sess] {
+			sess.kill(why)
+		} else {
+			sess.dismiss(why)
+		}
 	}
 	for _, sess := range ending {
 		<-sess.done

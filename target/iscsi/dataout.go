@@ -84,13 +84,11 @@ func (s *session) ask(t *task) {
 	}
 	for len(t.r2ts) < s.p.MaxR2T && t.asked < t.want {
 		n := min(s.p.MaxBurst, t.want-t.asked)
-		if s.lastTTT++; s.lastTTT == pdu.Reserved {
-			s.lastTTT = 0
-		}
+		ttt := s.nextTTT()
 		var it item
-		(&pdu.R2T{LUN: t.cmd.LUN, ITT: t.cmd.ITT, TTT: s.lastTTT, R2TSN: t.r2tSN, Offset: uint32(t.asked), Length: uint32(n)}).Encode(&it.h)
+		(&pdu.R2T{LUN: t.cmd.LUN, ITT: t.cmd.ITT, TTT: ttt, R2TSN: t.r2tSN, Offset: uint32(t.asked), Length: uint32(n)}).Encode(&it.h)
 		t.r2tSN++
-		t.r2ts = append(t.r2ts, transfer{ttt: s.lastTTT, offset: t.asked, next: t.asked, end: t.asked + n})
+		t.r2ts = append(t.r2ts, transfer{ttt: ttt, offset: t.asked, next: t.asked, end: t.asked + n})
 		t.asked += n
 		s.moved = time.Now()
 		s.w.sendNow(it)

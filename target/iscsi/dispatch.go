@@ -201,6 +201,7 @@ const smallEcho = 512
 func (s *session) nop(h *pdu.BHS, b *body) error {
 	var p pdu.NOPOut
 	p.Decode(h)
+	s.knowsNOP.Store(true)
 	n := h.DataLen()
 	if p.ITT == pdu.Reserved {
 		n = 0 // wants no answer

@@ -40,6 +40,9 @@ type bench struct {
 
 func start(t *testing.T, o iscsi.Options) *bench {
 	t.Helper()
+	if o.LogoutGrace == 0 {
+		o.LogoutGrace = 50 * time.Millisecond // most tests leave without a word
+	}
 	b := &bench{t: t, srv: iscsi.NewServer(o)}
 	var units []*scsi.Unit
 	for i := range 2 {

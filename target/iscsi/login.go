@@ -27,7 +27,8 @@ func (s *Server) login(ctx context.Context, nc net.Conn, portal *listening, log 
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	r := pdu.NewReader(nc, loginBuffer)
+	m := newMeter(nc)
+	r := pdu.NewReader(m, loginBuffer)
 	r.MaxData = login.MaxData
 	fsm := login.New(s.loginConfig(portal.Group))
 	defer fsm.Close()
@@ -80,7 +81,7 @@ func (s *Server) login(ctx context.Context, nc net.Conn, portal *listening, log 
 				sess.abandon()
 				return nil, fmt.Errorf("cannot end the login: %w", err)
 			}
-			sess.begin(r, statSN+1, log)
+			sess.begin(r, m, statSN+1, log)
 			return sess, nil
 		}
 		if err != nil {

@@ -75,30 +75,3 @@ func (s *session) awaitOut(n int) {
 		s.credit = 0
 	})
 }
-
-// watch ends the session if its initiator owes data and sends none for too
-// long: others may be waiting for the memory that is kept for it.
-func (s *session) watch() {
-	tick := time.NewTicker(s.srv.o.DataTimeout / 4)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		s.mu.Lock()
-		stalled := false
-		for _, t := range s.tasks {
-			if t.state == gathering && (t.unsolicited || len(t.r2ts) > 0) && time.Since(s.moved) > s.srv.o.DataTimeout {
-				stalled = true
-				break
-			}
-		}
-		s.mu.Unlock()
-		if stalled {
-			s.kill("it owes data and sends none")
-			return
-		}
-	}
-}

@@ -40,6 +40,9 @@ type Options struct {
 	MaxHostLogins  int           // of these, from one host: 32
 	LoginTimeout   time.Duration // 15 s for the whole login phase; a discovery session may take four times that
 	DataTimeout    time.Duration // how long an initiator may owe data and send none: 60 s
+	PingInterval   time.Duration // silence after which an initiator that knows NOP is pinged: 30 s; negative = never
+	PingTimeout    time.Duration // how long it may stay silent then: 30 s
+	LogoutGrace    time.Duration // what initiators have to log out when the server stops or a target goes: 1 s; negative = nothing
 	Window         int           // commands in flight a session: 128
 	Workers        int           // commands running a session: 16
 	MaxWorkers     int           // and in all sessions together: 256, but every session may run one
@@ -60,6 +63,15 @@ func (o *Options) setDefaults() {
 	}
 	if o.DataTimeout == 0 {
 		o.DataTimeout = time.Minute
+	}
+	if o.PingInterval == 0 {
+		o.PingInterval = 30 * time.Second
+	}
+	if o.PingTimeout <= 0 {
+		o.PingTimeout = 30 * time.Second
+	}
+	if o.LogoutGrace == 0 {
+		o.LogoutGrace = time.Second
 	}
 	for _, d := range []struct {
 		v       *int
@@ -116,9 +128,10 @@ func NewServer(o Options) *Server {
 // want of file descriptors.
 const acceptPause = 100 * time.Millisecond
 
-// ServePortal accepts connections from l, as the portal p, until ctx is cancelled, then closes l and
-// all connections, and returns nil once every command that was running has
-// come back from its device. It returns an error if l fails for good.
+// ServePortal accepts connections from l, as the portal p, until ctx is
+// cancelled. Then it closes l, asks initiators to log out, closes what
+// connections there are after LogoutGrace, and returns nil once every command
+// that was running has come back from its device. It returns an error if l fails for good.
 func (s *Server) ServePortal(ctx context.Context, l net.Listener, p Portal) error {
 	portal := s.open(l, p)
 	defer s.shut(portal)
@@ -168,8 +181,8 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, portal *listening, 
 		s.panicked(log, recover())
 	}()
 	// Whatever the connection is waiting for, closing it ends that.
-	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	defer stop()
+	closing := context.AfterFunc(ctx, func() { nc.Close() })
+	defer closing()
 	if err := tune(nc); err != nil {
 		log.Warn("connection not tuned", "error", err)
 	}
@@ -179,13 +192,13 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, portal *listening, 
 		s.strangers.write(log, slog.LevelInfo, "no login", "error", err)
 		return
 	}
-	defer context.AfterFunc(ctx, sess.cancel)()
 	if sess.target != nil {
+		closing() // serve says goodbye first
 		p.loggedIn()
 	} else if err := nc.SetReadDeadline(time.Now().Add(4 * s.o.LoginTimeout)); err != nil {
 		log.Warn("discovery session not bounded", "error", err)
 	}
-	sess.serve()
+	sess.serve(ctx)
 }
 
 func (s *Server) loginConfig(group uint16) login.Config {

@@ -53,10 +53,15 @@ type session struct {
 	// Of the reader only.
 	p       login.Params
 	r       *pdu.Reader
+	meter   *meter              // what r reads from
 	held    map[uint32]*heldPDU // came before their turn, by CmdSN
 	heldLen int                 // bytes of their data
 	text    textExchange
-	lastTTT uint32
+
+	inside   atomic.Bool // the reader is at a request, not between two
+	knowsNOP atomic.Bool // the initiator has sent a NOP-Out
+	goodbye  chan string // why the session has to end
+	pinged   int64       // when a ping was sent that nothing came after; 0 = none; of watch only
 
 	readSpace *semaphore.Weighted // bytes of data-in
 	wg        sync.WaitGroup      // workers and task management
@@ -65,6 +70,7 @@ type session struct {
 	tasks      map[uint32]*task // by initiator task tag, until they are answered
 	queue      []*task          // ready to run
 	workers    int
+	lastTTT    uint32
 	seq        uint64    // of the next task
 	ordered    int       // tasks with the ORDERED attribute
 	immediate  int       // tasks and functions that came as immediate
@@ -86,6 +92,7 @@ func newSession(s *Server, nc net.Conn, portal *listening, p login.Params, t *Ta
 		srv: s, conn: nc, portal: portal, log: s.o.Log, target: t, p: p,
 		key:   sessionKey{p.TargetName, portal.Group, p.InitiatorName, p.ISID},
 		since: time.Now(), ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		goodbye:    make(chan string, 1),
 		held:       make(map[uint32]*heldPDU),
 		tasks:      make(map[uint32]*task),
 		readSpace:  semaphore.NewWeighted(int64(s.o.ReadBudget)),
@@ -108,9 +115,9 @@ func (s *session) window(statSN uint32) pdu.Window {
 func (s *session) openWindow() { s.maxCmdSN.Add(1) }
 
 // begin puts what was negotiated into force.
-func (s *session) begin(r *pdu.Reader, statSN uint32, log *slog.Logger) {
+func (s *session) begin(r *pdu.Reader, m *meter, statSN uint32, log *slog.Logger) {
 	s.log = log.With("initiator", s.p.InitiatorName, "target", s.p.TargetName)
-	s.r = r
+	s.r, s.meter = r, m
 	r.Grow(sessionBuffer)
 	r.MaxData = s.p.RecvLimit
 	r.HeaderDigest, r.DataDigest = s.p.HeaderDigest, s.p.DataDigest
@@ -125,15 +132,16 @@ func (s *session) abandon() {
 // errLogout is how the reader says that the initiator has logged out.
 var errLogout = errors.New("logged out")
 
-// serve runs the session until its connection ends, for whatever reason.
-func (s *session) serve() {
+// serve runs the session until its connection ends, for whatever reason. When
+// ctx ends, the initiator is asked to leave.
+func (s *session) serve(ctx context.Context) {
 	var writing sync.WaitGroup
 	writing.Go(s.w.run)
 	kind := "normal"
 	if s.target == nil {
 		kind = "discovery"
 	}
-	s.start(s.watch)
+	s.start(func() { s.watch(ctx) })
 	s.say(slog.LevelInfo, "session begins", "type", kind, "authenticated", s.p.Authenticated)
 	err := s.readAll()
 	if !errors.Is(err, errLogout) {
@@ -197,9 +205,12 @@ func (s *session) readAll() (err error) {
 			}
 			return err
 		}
+		s.meter.spent.Store(0)
+		s.inside.Store(true)
 		if err := s.receive(h, ahs); err != nil {
 			return err
 		}
+		s.inside.Store(false)
 	}
 }
 

@@ -119,7 +119,8 @@ func (s *Server) Add(t Target) error {
 }
 
 // Remove takes a target away, ends its sessions, and returns when the last of
-// their commands has come back from its device.
+// their commands has come back from its device. Initiators that are asked to
+// log out and don't have Options.LogoutGrace.
 func (s *Server) Remove(name string) error {
 	name, _ = login.FoldName(name)
 	s.mu.Lock()
@@ -136,7 +137,7 @@ func (s *Server) Remove(name string) error {
 		return fmt.Errorf("cannot remove target %q: there is none of that name", name)
 	}
 	for _, sess := range ending {
-		sess.kill("target removed")
+		sess.dismiss("target removed")
 	}
 	for _, sess := range ending {
 		<-sess.done

@@ -18,7 +18,8 @@ func TestReaderWaitsForRoom(t *testing.T) {
 	defer far.Close()
 	s := newSession(NewServer(Options{}), near, &listening{}, login.Params{RecvLimit: 8192}, nil)
 	defer s.cancel()
-	s.begin(pdu.NewReader(near, loginBuffer), 1, s.log)
+	m := newMeter(near)
+	s.begin(pdu.NewReader(m, loginBuffer), m, 1, s.log)
 	for range maxQueued {
 		s.w.sendNow(item{})
 	}
