@@ -70,6 +70,7 @@ func (d *Device) SetPortGroups(groups ...PortGroup) error {
 	defer d.mu.Unlock()
 	old := d.groups.Swap(&all)
 	if old != nil && !slices.EqualFunc(*old, all, func(a, b PortGroup) bool { return a.ID == b.ID && a.State == b.State }) {
+		d.accessChanged.Store(true)
 		for n := range d.nexuses {
 			n.attention(accessStateChanged)
 		}
@@ -177,11 +178,15 @@ func (t *Task) reportPortGroups() Result {
 	default:
 		return t.check(badCDB(1, 7))
 	}
+	groups := t.nexus.device.portGroups()
 	supported, status := byte(0x01), byte(0) // AO_SUP
-	if t.nexus.device.groups.Load() != nil {
-		supported, status = 0x8f, 2 // all but logical block dependent; last changed implicitly
+	if len(groups) > 1 || groups[0].State != ActiveOptimized {
+		supported = 0x8f // all but logical block dependent
 	}
-	for _, g := range t.nexus.device.portGroups() {
+	if t.nexus.device.accessChanged.Load() {
+		status = 2 // implicitly
+	}
+	for _, g := range groups {
 		first := byte(g.State)
 		if g.Preferred {
 			first |= 0x80

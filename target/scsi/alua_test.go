@@ -27,7 +27,7 @@ func TestPortGroups(t *testing.T) {
 	two := r.dev.NewNexus("host", Port{RelativeID: 3, GroupID: 3}, nil)
 	wantAttentions(t, "new", two, 0, powerOnReset)
 	wantBytes(t, "two groups", run(two, 0, report, nil).Data,
-		"0000001c 80 8f 0002 00 02 00 01 00000001 01 8f 0003 00 02 00 02 00000002 00000003")
+		"0000001c 80 8f 0002 00 00 00 01 00000001 01 8f 0003 00 00 00 02 00000002 00000003")
 	wantBytes(t, "ports", run(two, 0, "12 01 88 00 ff 00", nil).Data,
 		"00 88 005c 0000 0001 0000 0000 0000 0028 53 98 00 24"+hexOf(testName+",t,0x0001")+"0000 00"+
 			"0000 0002 0000 0000 0000 0008 53 98 00 04 62000000"+
@@ -59,10 +59,16 @@ func TestPortGroups(t *testing.T) {
 			wantSense(t, sensed, notReady, tt.code)
 		}
 	}
+	wantBytes(t, "changed", r.good(t, "a3 0a 00000000 00000010 00 00", nil), "0000001c 80 8f 0002 00 02 00 01 00000001")
 	if err := r.dev.SetPortGroups(twoGroups(Transitioning)...); err != nil {
 		t.Fatal(err)
 	}
 	wantAttentions(t, "nothing new", r.nexus, 0)
+	if err := r.dev.SetPortGroups(twoGroups(ActiveOptimized)[0]); err != nil {
+		t.Fatal(err)
+	}
+	wantAttentions(t, "a group less", r.nexus, 0, accessStateChanged)
+	wantBytes(t, "one again", r.good(t, report, nil), "0000000c 80 01 0002 00 02 00 01 0000 0001")
 }
 
 func TestSetPortGroupsErrors(t *testing.T) {

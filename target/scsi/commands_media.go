@@ -71,7 +71,7 @@ func mediaCommands() []command {
 		name:       "GET LBA STATUS",
 		usage:      []byte{0x9e, 0x12, all, all, all, all, all, all, all, all, all, all, all, all, 0, control},
 		direction:  DataIn,
-		flags:      action,
+		flags:      action | medium,
 		allocation: field{10, 4},
 		sharing:    sharedReads,
 		run:        (*Task).lbaStatus,

@@ -23,6 +23,8 @@ type Device struct {
 	name     string
 	commands *table
 	groups   atomic.Pointer[[]PortGroup] // nil until they are set
+	// accessChanged: a group was in another state before.
+	accessChanged atomic.Bool
 
 	// units is replaced, never changed, so that commands look up without a
 	// lock. mu is held to replace it, and to go through nexuses.
