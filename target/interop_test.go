@@ -211,6 +211,14 @@ var suites = []struct {
 	luns  string
 	skips map[string]int
 }{
+	// All of SCSI.ExtendedCopy but ValidTgtDescr, which wants INVALID FIELD IN
+	// CDB for a field of the parameter list.
+	{"SCSI.ExtendedCopy.Simple", both, nil},
+	{"SCSI.ExtendedCopy.ParamHdr", both, nil},
+	{"SCSI.ExtendedCopy.DescrLimits", both, nil},
+	{"SCSI.ExtendedCopy.DescrType", both, nil},
+	{"SCSI.ExtendedCopy.ValidSegDescr", both, nil},
+	{"SCSI.ReceiveCopyResults", both, nil},
 	{"SCSI.Inquiry", thin, nil},
 	{"SCSI.Inquiry", thick, map[string]int{fully: 1}},
 	{"SCSI.Mandatory", both, nil},

@@ -10,7 +10,8 @@ type cancelling struct {
 }
 
 // Cancel tells a task that nobody waits for its result any more, so that a
-// command which waits for something that goes on without it need not. It may
+// command which waits for something that goes on without it need not, and one
+// that works in pieces need not do the rest. It may
 // be called at any time, by any goroutine, and more than once. Run returns as
 // ever.
 func (t *Task) Cancel() {
@@ -34,4 +35,11 @@ func (t *Task) cancel() <-chan struct{} {
 		}
 	}
 	return x.c
+}
+
+// cancelled tells whether Cancel was called.
+func (t *Task) cancelled() bool {
+	t.cancelling.mu.Lock()
+	defer t.cancelling.mu.Unlock()
+	return t.cancelling.done
 }

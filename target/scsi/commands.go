@@ -88,7 +88,7 @@ const (
 
 // rows is the command table. REPORT SUPPORTED OPERATION CODES answers from it.
 func rows() []command {
-	return slices.Concat(primaryCommands(), modeCommands(), accessCommands(),
+	return slices.Concat(primaryCommands(), copyCommands(), modeCommands(), accessCommands(),
 		timestampCommands(), mediumCommands(), diagnosticCommands(), logCommands(),
 		blockCommands(), mediaCommands(), sanitizeCommands(), discCommands(),
 		reserveCommands(), persistentCommands())

@@ -71,6 +71,9 @@ func (t *Task) standardInquiry() []byte {
 	b[3] = 0x12 // hierarchical LUNs, response data format 2
 	b[4] = byte(len(b) - 5)
 	b[5] = 0x10 // target port groups change implicitly
+	if t.types() == disk {
+		b[5] |= 0x08 // third-party copy
+	}
 	b[7] = 0x02 // command queuing
 	id := Identity{Vendor: "SANSTICK"}
 	if t.path != nil {

@@ -10,7 +10,7 @@ import (
 
 func TestStandardInquiry(t *testing.T) {
 	r := newRig(t, memdev.Options{}, UnitOptions{})
-	want := `00 00 06 12 5b 10 00 02  53414e535449434b  564f4c554d4520202020202020202020  31202020
+	want := `00 00 06 12 5b 18 00 02  53414e535449434b  564f4c554d4520202020202020202020  31202020
 		` + strings.Repeat("00", 22) + ` 00a0 0460 04c0 0960 ` + strings.Repeat("00", 30)
 	wantBytes(t, "disk", r.good(t, "12 00 00 00ff 00", nil), want)
 	wantBytes(t, "36 bytes", r.good(t, "12 00 00 0024 00", nil), want[:strings.Index(want, "31202020")+8])

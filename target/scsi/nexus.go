@@ -117,6 +117,7 @@ type path struct {
 	nexus      *Nexus
 	unit       *Unit
 	attentions attentions
+	copies     copies
 	prevention
 	event atomic.Uint32 // of the medium, that the initiator hasn't been told
 

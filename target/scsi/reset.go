@@ -7,6 +7,7 @@ package scsi
 func (u *Unit) restart() {
 	for old := u.mode.Load(); !u.mode.CompareAndSwap(old, (old|modeBits)+1); old = u.mode.Load() {
 	}
+	u.forgetCopies()
 	u.start()
 	u.allowRemoval()
 }

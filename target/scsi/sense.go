@@ -64,6 +64,7 @@ type sense struct {
 	// info is a byte offset or an LBA, by command; valid if hasInfo.
 	info    uint64
 	hasInfo bool
+	copy    *copySense // of a copy that was begun
 }
 
 // where is the place a field pointer points into.
@@ -75,6 +76,7 @@ const (
 	inParameters
 	// inTime: not a place, but how far something has come, in 1/65536 of it.
 	inTime
+	inSegment // of a copy: relative to its descriptor
 )
 
 const noBit = 0xff
@@ -129,8 +131,11 @@ func (s sense) specific() (b [3]byte, ok bool) {
 		return b, false
 	}
 	b[0] = 0x80
-	if s.where == inCDB {
+	switch s.where {
+	case inCDB:
 		b[0] |= 0x40
+	case inSegment:
+		b[0] |= 0x20
 	}
 	if s.bit != noBit && s.where != inTime {
 		b[0] |= 0x08 | s.bit&7
@@ -157,6 +162,9 @@ func (s sense) encode(descriptor bool) []byte {
 	if f, ok := s.specific(); ok {
 		copy(b[15:], f[:])
 	}
+	if s.copy != nil {
+		return s.copy.fixed(b)
+	}
 	return b
 }
 
@@ -171,6 +179,9 @@ func (s sense) descriptor() []byte {
 	}
 	if f, ok := s.specific(); ok {
 		b = append(b, 0x02, 0x06, 0, 0, f[0], f[1], f[2], 0)
+	}
+	if s.copy != nil {
+		b = s.copy.descriptors(b)
 	}
 	b[7] = byte(len(b) - 8)
 	return b

@@ -26,6 +26,7 @@ type Task struct {
 	blocks uint64
 	want   int // data-out bytes
 
+	inner     bool        // part of a copy
 	aborted   atomic.Bool // by another nexus
 	ended     bool        // a check failed, result says how
 	result    Result
@@ -58,15 +59,20 @@ func (n *Nexus) NewTask(lun [8]byte, cdb []byte) *Task {
 		}
 	}
 	t.lunZero, t.reports = lun == [8]byte{}, lun == reportLUNsUnit
+	t.prepare()
+	return t
+}
+
+// prepare does the checks.
+func (t *Task) prepare() {
 	for _, check := range checks {
 		if check(t); t.ended {
-			return t
+			return
 		}
 	}
 	if t.command.want != nil {
 		t.want = t.command.want(t)
 	}
-	return t
 }
 
 // Direction returns the way the command's data goes; NoData for a command that
@@ -172,7 +178,7 @@ func (t *Task) checkUnit() {
 }
 
 func (t *Task) checkAttention() {
-	if t.path == nil || (t.command != nil && t.command.flags&passAttention != 0) {
+	if t.path == nil || t.inner || (t.command != nil && t.command.flags&passAttention != 0) {
 		return
 	}
 	if c, ok := t.path.attentions.take(); ok {

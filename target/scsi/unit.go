@@ -64,14 +64,16 @@ type Unit struct {
 	ranges  rangeLocks
 
 	reservations reservations
+	copying      atomic.Int32 // EXTENDED COPY commands that run
 
 	sanitizing atomic.Pointer[sanitizing] // nil if it isn't, and none has failed
 	background sync.WaitGroup             // of goroutines that end by themselves, or when stopped is closed
 	stopped    chan struct{}
 	stop       func() // closes it
 
-	mu    sync.Mutex
-	paths map[*path]struct{}
+	mu     sync.Mutex
+	paths  map[*path]struct{}
+	guests map[*guest]struct{}
 }
 
 // NewUnit makes a unit of dev, which stays the caller's to close, after the
@@ -227,7 +229,7 @@ func (u *Unit) abortTasks(match func(*Nexus) bool, except *Task) (wait []<-chan 
 			return true
 		})...)
 	}
-	return wait
+	return append(wait, u.endGuests(match)...)
 }
 
 // enter keeps the device open until the caller calls leave. It returns false
