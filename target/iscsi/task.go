@@ -115,7 +115,7 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	t.scsi = s.nexus.NewTask(c.LUN, cdb)
 	if c.Write {
 		t.want = int(min(c.EDTL, uint32(t.scsi.DataOutLength())))
-		t.excess = t.want > 0 && c.EDTL > uint32(t.want)
+		t.excess = c.EDTL > uint32(t.want)
 		t.unsolicited = !c.Final
 	}
 	n := h.DataLen()

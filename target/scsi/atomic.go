@@ -17,10 +17,10 @@ func (t *Task) wantCompare() int {
 // command on the unit comes between the two, whichever nexus it is of.
 func (t *Task) compareAndWrite() Result {
 	switch {
+	case t.want == 0 && (t.blocks > 0 || len(t.out) > 0): // too many, or none, but data for some
+		return t.check(badCDB(13, noBit))
 	case t.blocks == 0:
 		return Result{Status: Good}
-	case t.want == 0:
-		return t.check(badCDB(13, noBit))
 	case len(t.out) != t.want: // data of which one half is not the other's
 		return t.check(illegal(invalidFieldInIU))
 	}

@@ -14,7 +14,7 @@ func sanitizeCommands() []command {
 	}, {
 		name:  "SANITIZE, BLOCK ERASE",
 		usage: []byte{0x48, 0xa0 | sanitizeErase, 0, 0, 0, 0, 0, 0, 0, control},
-		flags: action | medium | repairs,
+		flags: action | medium | repairs | thinOnly,
 		run:   (*Task).sanitizeErase,
 	}, {
 		name:  "SANITIZE, EXIT FAILURE MODE",

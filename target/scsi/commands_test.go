@@ -137,8 +137,8 @@ func TestReportOpcodes(t *testing.T) {
 		if n := int(binary.BigEndian.Uint32(got)); n != len(got)-4 || n != size*offeredBy(r) {
 			t.Fatalf("all: says %d bytes, has %d, want %d", n, len(got)-4, size*offeredBy(r))
 		}
-		if n, want := len(thick.good(t, command, nil)), len(got)-size; n != want {
-			t.Errorf("thick: %d bytes, want %d: UNMAP is missing", n, want)
+		if n, want := len(thick.good(t, command, nil)), len(got)-2*size; n != want {
+			t.Errorf("thick: %d bytes, want %d: UNMAP and SANITIZE, BLOCK ERASE are missing", n, want)
 		}
 		last := -1
 		for at := 4; at < len(got); at += size {

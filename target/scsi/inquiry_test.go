@@ -50,7 +50,8 @@ func TestVitalPages(t *testing.T) {
 			"00100000 00000100 00000001 80000000 0000000000008000 00000800 00000001 00000001 00000000 00000000"},
 		{"block limits, thick", thick, "b0", "00 b0 003c 01 08 0001 00001000 00000000 00001000" +
 			"00000000 00000000 00000000 00000000 0000000000001000 00000100 00000001 00000001 00000000 00000000"},
-		{"characteristics", r, "b1", "00 b1 003c 0001" + strings.Repeat("00", 58)},
+		{"characteristics", r, "b1", "00 b1 003c 0001 00 40" + strings.Repeat("00", 56)},
+		{"characteristics, thick", thick, "b1", "00 b1 003c 0001" + strings.Repeat("00", 58)},
 		{"provisioning", r, "b2", "00 b2 0004 00 e4 02 00"},
 		{"provisioning, thick", thick, "b2", "00 b2 0004 00 00 00 00"},
 	} {

@@ -144,8 +144,9 @@ func (o *overwrite) piece(pass int) []byte {
 }
 
 // sanitizeErase serves SANITIZE with service action BLOCK ERASE (SBC-3 section
-// 5.21.2.3). What holds data is written with zeroes, so that it is gone from
-// what is below, too, and then unmapped if the unit is thin.
+// 5.21.2.3), of thin units. What holds data is written with zeroes, so that it
+// is gone from what is below, too, and then unmapped. Where unmapped blocks may
+// read as something else the zeroes stay.
 func (t *Task) sanitizeErase() Result {
 	u := t.path.unit
 	zeroes := make([]byte, sanitizePiece)
@@ -153,7 +154,7 @@ func (t *Task) sanitizeErase() Result {
 }
 
 func (u *Unit) erase(zeroes []byte, off, n int64, i block.Info) error {
-	if !u.thin() || !i.ReadsZero {
+	if !i.ReadsZero {
 		return u.fill(zeroes, off, n)
 	}
 	used := false

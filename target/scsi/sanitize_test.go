@@ -40,7 +40,6 @@ func TestSanitize(t *testing.T) {
 		{"overwrite, three passes", false, sanitizeOverwrite, overwriteList(3, other[:3]), other, 12},
 		{"overwrite, inverting", false, sanitizeOverwrite, overwriteList(0x82, other[:3]), inverse, 8},
 		{"overwrite, inverting back", false, sanitizeOverwrite, overwriteList(0x9f, other[:3]), other, 31 * 4},
-		{"erase", false, sanitizeErase, nil, make([]byte, 512), 4},
 		{"erase, thin", true, sanitizeErase, nil, make([]byte, 512), 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -103,6 +102,11 @@ func TestSanitizeRefuses(t *testing.T) {
 		})
 	}
 	r.good(t, "48 1f", nil) // nothing has failed
+	thick := newRig(t, memdev.Options{}, UnitOptions{})
+	wantSense(t, thick.run("48 02", nil), illegalRequest, invalidFieldInCDB)
+	protected := newRig(t, memdev.Options{LogicalBlock: 512}, UnitOptions{Thin: true, ReadOnly: true})
+	wantSense(t, protected.do(sanitizeCDB(sanitizeErase, nil), nil), dataProtect, writeProtected)
+	wantSense(t, protected.do(sanitizeCDB(sanitizeOverwrite, list), list), dataProtect, writeProtected)
 }
 
 // While it runs, whoever asks is told so; neither the command's end nor a reset
@@ -234,8 +238,8 @@ func TestSanitizeFails(t *testing.T) {
 func TestSanitizeStops(t *testing.T) {
 	r := newSizedRig(t, 1<<40, memdev.Options{}, UnitOptions{})
 	arrived, release := r.fault.Hold(faultdev.Write)
-	ended := make(chan Result)
-	go func() { ended <- r.run("48 02", nil) }()
+	ended := make(chan Result, 1)
+	go func() { ended <- r.run("48 01 0000000000 0005 00", overwriteList(1, []byte{1})) }()
 	<-arrived
 	closed := make(chan error)
 	go func() { closed <- r.unit.Close() }()
@@ -245,6 +249,7 @@ func TestSanitizeStops(t *testing.T) {
 	case <-afterMoment():
 	}
 	release()
+	wantSense(t, <-ended, mediumError, sanitizeFailed)
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}

@@ -128,6 +128,9 @@ func blockCharacteristics(t *Task) []byte {
 	if !t.info.Rotational {
 		b[1] = 0x01 // non-rotating
 	}
+	if t.path.unit.thin() {
+		b[3] = 0x40 // WABEREQ: what SANITIZE has erased can be read without writing it first
+	}
 	return b
 }
 

@@ -113,6 +113,10 @@ func newDevice(f *os.File, o Options) (*Device, error) {
 			Rotational:    g.rotational,
 		},
 	}
+	// WriteAt has to have it in one piece.
+	if n := min(g.atomic, bounceSize); n >= o.LogicalBlock {
+		d.info.AtomicWrite, d.info.AtomicAlign = n, n
+	}
 	d.discard = func(off, length int64) error { return d.ioctlRange(unix.BLKDISCARD, off, length) }
 	d.size.Store(size)
 	if g.discard > 0 && !o.ReadOnly {

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"sanstick/target/block"
 )
 
 // geometry is what the kernel knows about a block device. Sizes are bytes.
@@ -17,7 +19,8 @@ type geometry struct {
 	size       int64
 	logical    int
 	physical   int
-	optimal    int   // 0 if unknown
+	optimal    int // 0 if unknown
+	atomic     int
 	discard    int64 // granularity, 0 if it can't discard
 	rotational bool
 	readOnly   bool
@@ -54,6 +57,7 @@ func readGeometry(f *os.File) (g geometry, err error) {
 	if err := ioctl(f, blkRotational, unsafe.Pointer(&rotational)); err == nil {
 		g.rotational = rotational != 0
 	}
+	g.atomic = atomicWrite("/sys", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
 	g.discard = discardGranularity("/sys", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
 	return g, nil
 }
@@ -84,6 +88,34 @@ func discardGranularity(sys string, major, minor uint32) int64 {
 		return granularity
 	}
 	return 0
+}
+
+// atomicWrite returns what a device writes as a whole or not at all when the
+// power goes, in bytes. The kernel says that of the physical block; but where
+// devices are stacked it tells the largest one of those below, and only the
+// smallest is what all of them keep to.
+func atomicWrite(sys string, major, minor uint32) int {
+	return smallestBlock(filepath.Join(sys, "dev", "block", fmt.Sprintf("%d:%d", major, minor)), 8)
+}
+
+// smallestBlock looks at most so many levels of devices down.
+func smallestBlock(dir string, levels int) int {
+	const sector = 512 // what every disk can do
+	smallest := int64(0)
+	for _, queue := range []string{"queue", "../queue"} {
+		if n, err := readNumber(dir + "/" + queue + "/physical_block_size"); err == nil {
+			smallest = n
+			break
+		}
+	}
+	below, err := os.ReadDir(dir + "/slaves")
+	if levels == 0 || smallest < sector || (err != nil && !errors.Is(err, os.ErrNotExist)) { // not known
+		return sector
+	}
+	for _, d := range below {
+		smallest = min(smallest, int64(smallestBlock(dir+"/slaves/"+d.Name(), levels-1)))
+	}
+	return int(min(smallest, block.MaxPhysicalBlock))
 }
 
 func readNumber(path string) (int64, error) {

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T, readOnly bool) block.Device) {
 		{"model", false, model},
 		{"write zeroes", false, writeZeroes},
 		{"unmap", false, unmap},
+		{"mapped", false, mapped},
 		{"concurrency", false, concurrency},
 		{"flush", false, flush},
 		{"read-only", true, readOnly},
@@ -67,6 +68,9 @@ func info(t *testing.T, d block.Device) {
 	}
 	if got := i.UnmapGranularity != 0; got != i.CanUnmap {
 		t.Errorf("CanUnmap is %t, but UnmapGranularity is %d", i.CanUnmap, i.UnmapGranularity)
+	}
+	if b := i.LogicalBlock; i.AtomicWrite%b != 0 || i.AtomicAlign%b != 0 || (i.AtomicWrite > 0) != (i.AtomicAlign > 0) {
+		t.Errorf("AtomicWrite is %d and AtomicAlign %d, blocks have %d", i.AtomicWrite, i.AtomicAlign, b)
 	}
 	if i.UnmapGranularity%int64(i.LogicalBlock) != 0 {
 		t.Errorf("UnmapGranularity %d is no multiple of %d", i.UnmapGranularity, i.LogicalBlock)
@@ -231,6 +235,77 @@ func unmap(t *testing.T, d block.Device) {
 	if from < to {
 		want(t, d, from, make([]byte, to-from))
 	}
+}
+
+// mapped compares what a block.Mapper says with what was written.
+func mapped(t *testing.T, d block.Device) {
+	m, ok := d.(block.Mapper)
+	if !ok {
+		t.Skip("doesn't know what takes space")
+	}
+	i := d.Info()
+	b := int64(i.LogicalBlock)
+	for _, r := range []struct{ off, length int64 }{{-b, b}, {0, 0}, {1, b}, {0, 1}, {i.Size, b}, {0, i.Size + b}, {b, math.MaxInt64 - b + 1}} {
+		if _, _, err := m.Mapped(r.off, r.length); !errors.Is(err, block.ErrRange) {
+			t.Errorf("Mapped(%d, %d): got %v, want ErrRange", r.off, r.length, err)
+		}
+	}
+	if got := runs(t, m, i); i.CanUnmap && len(got) > 0 {
+		t.Errorf("a new device: %d ranges take space", len(got))
+	}
+	write(t, d, 300<<10, noise(1, 200<<10/i.LogicalBlock*i.LogicalBlock))
+	write(t, d, i.Size-b, noise(2, int(b)))
+	covered := func(off int64) bool {
+		yes, n, err := m.Mapped(off, b)
+		if n != b || err != nil {
+			t.Fatalf("Mapped(%d, %d) = %d, %v", off, b, n, err)
+		}
+		return yes
+	}
+	for off := int64(300 << 10); off < 500<<10/b*b; off += b {
+		if !covered(off) {
+			t.Errorf("block at %d was written and takes no space", off)
+		}
+	}
+	if !covered(i.Size - b) {
+		t.Error("the last block was written and takes no space")
+	}
+	// What takes none reads as zero, and asking block by block or for all of
+	// it is the same.
+	taken := make(map[int64]bool)
+	for _, r := range runs(t, m, i) {
+		for off := r[0]; off < r[1]; off += b {
+			taken[off] = true
+		}
+	}
+	buf := make([]byte, b)
+	for off := int64(0); off < i.Size; off += b {
+		if covered(off) != taken[off] {
+			t.Errorf("block at %d: asked alone takes space: %t, with others: %t", off, !taken[off], taken[off])
+		}
+		if _, err := d.ReadAt(buf, off); err != nil {
+			t.Fatal(err)
+		}
+		if !taken[off] && !bytes.Equal(buf, make([]byte, b)) {
+			t.Errorf("block at %d takes no space and isn't zero", off)
+		}
+	}
+}
+
+// runs returns the beginnings and ends of what takes space.
+func runs(t *testing.T, m block.Mapper, i block.Info) (taken [][2]int64) {
+	t.Helper()
+	for off := int64(0); off < i.Size; {
+		yes, n, err := m.Mapped(off, i.Size-off)
+		if err != nil || n <= 0 || n > i.Size-off || n%int64(i.LogicalBlock) != 0 {
+			t.Fatalf("Mapped(%d, %d): %d bytes, %v", off, i.Size-off, n, err)
+		}
+		if yes {
+			taken = append(taken, [2]int64{off, off + n})
+		}
+		off += n
+	}
+	return taken
 }
 
 // concurrency lets goroutines work on parts of their own, and others read and

@@ -36,10 +36,6 @@ type Options struct {
 // grows is seen to have grown after at most this long.
 const sizeAge = time.Second
 
-// sector is all that every disk below every file system writes as a whole, in
-// bytes.
-const sector = 512
-
 // directAlign is where memory for direct I/O begins: on a multiple of it, in
 // bytes. No file system wants more.
 const directAlign = 4096
@@ -141,9 +137,6 @@ func newDevice(f *os.File, o Options, lock int) (*Device, error) {
 		if _, err := d.buffers.ReadAt(f, last, st.Size()-int64(len(last))); err != nil {
 			return nil, fmt.Errorf("direct I/O in blocks of %d fails: %w", o.LogicalBlock, err)
 		}
-	}
-	if o.LogicalBlock == sector {
-		d.info.AtomicWrite, d.info.AtomicAlign = sector, sector
 	}
 	if !o.ReadOnly && canPunch(f, st.Size()) {
 		d.info.CanUnmap = true
