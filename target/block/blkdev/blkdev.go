@@ -114,7 +114,7 @@ func newDevice(f *os.File, o Options) (*Device, error) {
 		},
 	}
 	// WriteAt has to have it in one piece.
-	if n := min(g.atomic, bounceSize); n >= o.LogicalBlock {
+	if n := min(g.atomic, direct.BufferSize); n >= o.LogicalBlock {
 		d.info.AtomicWrite, d.info.AtomicAlign = n, n
 	}
 	d.discard = func(off, length int64) error { return d.ioctlRange(unix.BLKDISCARD, off, length) }
