@@ -1,6 +1,6 @@
 // Package scsi is a SCSI device server: it takes CDBs and answers with a
 // status, sense data and data-in, for direct-access logical units (SPC-4,
-// SBC-3). It knows neither sockets nor PDUs; the transport (package iscsi)
+// SBC-3), and for CD and DVD drives as far as it takes to read a disc (MMC-6). It knows neither sockets nor PDUs; the transport (package iscsi)
 // moves the bytes.
 //
 // One table (commands.go) says for each operation code its CDB length, usage
