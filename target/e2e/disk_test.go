@@ -164,15 +164,14 @@ func readOnly(t *testing.T, r *rig) {
 		}
 	}
 	sg := "/dev/" + r.run(t, "ls "+sd.block()+"/device/scsi_generic")
-	// These go past what the kernel knows: the target refuses them. 7 is the
-	// sense key DATA PROTECT.
+	// These go past what the kernel knows: the target refuses them.
 	for _, command := range []string{
 		"sg_raw -s 512 -i /pattern DEV 2a 00 00 00 00 00 00 00 01 00",
 		"sg_write_same --16 --lba=0 --num=8 --in=/dev/zero --xferlen=512 DEV",
 		"sg_unmap --lba=0 --num=8 --force DEV",
 	} {
-		if out, status := r.try(t, strings.ReplaceAll(command, "DEV", sg)); status != 7 {
-			t.Errorf("%s: exit status %d, want 7: %s", command, status, out)
+		if out, status := r.try(t, strings.ReplaceAll(command, "DEV", sg)); status != sgProtected {
+			t.Errorf("%s: exit status %d, want %d: %s", command, status, sgProtected, out)
 		}
 	}
 	r.reads(t, sd.dev(), 0, r.pattern)

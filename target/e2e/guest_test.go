@@ -154,15 +154,18 @@ func (g *guest) until(t *testing.T, command string) {
 // complaints are what the kernel must not say without a reason.
 var complaints = regexp.MustCompile(`(?i)error|Sense Key|Aborting journal|WARNING|BUG:|Oops|Invalid|timing out|fail|unexpected|corrupt|offline`)
 
-// kernelLog returns what the guest's kernel has said since it was last asked,
-// and fails the test for complaints that don't match excuse ("" = none).
-func (g *guest) kernelLog(t *testing.T, excuse string) string {
+// kernelLog fails the test for complaints of the guest's kernel, since it was
+// last asked, that don't match excuse ("" = none).
+func (g *guest) kernelLog(t *testing.T, excuse string) {
 	t.Helper()
 	log := g.run(t, "dmesg -c")
+	before := t.Failed()
 	for line := range strings.Lines(log) {
 		if complaints.MatchString(line) && (excuse == "" || !regexp.MustCompile(excuse).MatchString(line)) {
 			t.Errorf("the guest's kernel complains: %s", strings.TrimSpace(line))
 		}
 	}
-	return log
+	if t.Failed() && !before {
+		t.Logf("the guest's kernel said:\n%s", log)
+	}
 }

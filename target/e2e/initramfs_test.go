@@ -112,6 +112,7 @@ func makeInitramfs(t *testing.T, pattern []byte) (vmlinuz, initrd string) {
 	}
 	w.add(cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.StaticFile("init", initScript, 0o755),
+		cpio.StaticFile("bin/same", same, 0o755),
 		cpio.StaticFile("pattern", string(pattern), 0o644),
 		cpio.Symlink("var/run", "../run"),
 		cpio.Symlink("lib/systemd/systemd-udevd", "/bin/udevadm"),

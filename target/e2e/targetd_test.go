@@ -29,11 +29,25 @@ type targetd struct {
 // It ends with the test.
 func (r *rig) serve(t *testing.T, args ...string) *targetd {
 	t.Helper()
-	d := &targetd{program: r.program, args: args}
-	for i := range d.ports {
-		d.ports[i] = freePort(t)
-		d.args = append(d.args, "--listen", fmt.Sprintf("127.0.0.1:%d", d.ports[i]))
+	d := &targetd{program: r.program, args: args, ports: [2]int{freePort(t), freePort(t)}}
+	for _, port := range d.ports {
+		d.args = append(d.args, "--listen", fmt.Sprintf("127.0.0.1:%d", port))
 	}
+	d.begin(t)
+	return d
+}
+
+// serveConfig is serve with a configuration file, which names those ports.
+func (r *rig) serveConfig(t *testing.T, path string, ports [2]int) *targetd {
+	t.Helper()
+	d := &targetd{program: r.program, args: []string{"--config", path}, ports: ports}
+	d.begin(t)
+	return d
+}
+
+// begin starts it for the first time.
+func (d *targetd) begin(t *testing.T) {
+	t.Helper()
 	t.Cleanup(func() {
 		if d.cmd != nil {
 			d.stop(t)
@@ -46,7 +60,6 @@ func (r *rig) serve(t *testing.T, args ...string) *targetd {
 		}
 	})
 	d.start(t)
-	return d
 }
 
 // start starts it and waits until it serves.
