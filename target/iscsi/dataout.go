@@ -24,7 +24,7 @@ func (s *session) reserve(t *task, unsolicited bool) {
 		return
 	}
 	n := bufferSize(min(t.want, s.p.Unsolicited()))
-	if !s.srv.memory.takeFirst(s.ctx, n) {
+	if !s.takeFirst(n) {
 		t.failure = &scsi.Result{Status: scsi.TaskSetFull}
 		s.mu.Lock()
 		s.endGathering(t)
@@ -43,7 +43,7 @@ func (s *session) take(t *task) bool {
 		return false
 	case n <= s.credit:
 		s.credit -= n
-	case !s.srv.memory.out.TryAcquire(int64(n)):
+	case !s.srv.memory.out.tryAcquire(&s.outAccount, int64(n)):
 		if t.waits && !t.receiving {
 			s.awaitOut(n)
 		}
@@ -71,7 +71,7 @@ func (s *session) grant() {
 		copy(whole.b, t.out.bytes(t.got))
 		s.srv.buffers.put(t.out)
 		t.out = whole
-		s.srv.memory.first.Release(int64(t.first))
+		s.srv.memory.first.release(&s.firstAccount, int64(t.first))
 		t.first = 0
 		s.advance(t)
 	}

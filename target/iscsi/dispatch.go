@@ -210,14 +210,14 @@ func (s *session) nop(h *pdu.BHS, b *body) error {
 	var space int64
 	if n > smallEcho {
 		space = int64(n)
-		if err := s.srv.memory.in.Acquire(s.ctx, space); err != nil {
+		if err := s.srv.memory.in.acquire(s.ctx, &s.inAccount, space); err != nil {
 			return err
 		}
 	}
 	sent := false
 	defer func() {
 		if !sent {
-			s.srv.memory.in.Release(space)
+			s.srv.memory.in.release(&s.inAccount, space)
 		}
 	}()
 	data := make([]byte, n)

@@ -14,18 +14,19 @@ import (
 const minMemory = 4 * scsi.MaxTransfer
 
 // memory bounds the data that all sessions of a server hold together. It is
-// cut into pools so that nobody waits for something that waits for him.
+// cut into pools so that nobody waits for something that waits for him, and no
+// session can take all of one (pool).
 type memory struct {
 	// in is for what goes out: data-in, and the data of pings. Writers give it
 	// back, and they wait for nothing but initiators that read, and for those
 	// not forever.
-	in *semaphore.Weighted
+	in *pool
 	// out is for the whole data-out of commands, taken before it is asked for.
 	// Giving it back takes the reader of the session, which never waits for it.
-	out *semaphore.Weighted
+	out *pool
 	// first is for the unsolicited data of commands that wait for out. Readers
 	// wait for it, but not long: then the command is refused.
-	first *semaphore.Weighted
+	first *pool
 	// last takes the place of in when a session has ended and its commands are
 	// on their way back from the device.
 	last *semaphore.Weighted
@@ -36,8 +37,8 @@ func newMemory(o *Options) *memory {
 	out := o.Memory - in - first
 	o.ReadBudget, o.WriteBudget = min(o.ReadBudget, in), min(o.WriteBudget, out)
 	return &memory{
-		in: semaphore.NewWeighted(int64(in)), out: semaphore.NewWeighted(int64(out)),
-		first: semaphore.NewWeighted(int64(first)), last: semaphore.NewWeighted(int64(o.ReadBudget)),
+		in: newPool(in, o.MaxConnections), out: newPool(out, o.MaxConnections),
+		first: newPool(first, o.MaxConnections), last: semaphore.NewWeighted(int64(o.ReadBudget)),
 	}
 }
 
@@ -45,13 +46,13 @@ func newMemory(o *Options) *memory {
 // TCP in the meantime.
 const firstWait = time.Second
 
-func (m *memory) takeFirst(ctx context.Context, n int) bool {
-	if m.first.TryAcquire(int64(n)) {
+func (s *session) takeFirst(n int) bool {
+	if s.srv.memory.first.tryAcquire(&s.firstAccount, int64(n)) {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, firstWait)
+	ctx, cancel := context.WithTimeout(s.ctx, firstWait)
 	defer cancel()
-	return m.first.Acquire(ctx, int64(n)) == nil
+	return s.srv.memory.first.acquire(ctx, &s.firstAccount, int64(n)) == nil
 }
 
 // awaitOut waits for memory for the data-out of the first task in the waiting
@@ -62,7 +63,7 @@ func (s *session) awaitOut(n int) {
 	}
 	s.awaiting = true
 	s.start(func() {
-		err := s.srv.memory.out.Acquire(s.ctx, int64(n))
+		err := s.srv.memory.out.acquire(s.ctx, &s.outAccount, int64(n))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.awaiting = false
@@ -71,7 +72,7 @@ func (s *session) awaitOut(n int) {
 		}
 		s.credit = n
 		s.grant()
-		s.srv.memory.out.Release(int64(s.credit)) // if somebody else was first
+		s.srv.memory.out.release(&s.outAccount, int64(s.credit)) // if somebody else was first
 		s.credit = 0
 	})
 }

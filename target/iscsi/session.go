@@ -64,7 +64,9 @@ type session struct {
 	pinged   int64       // when a ping was sent that nothing came after; 0 = none; of watch only
 
 	readSpace *semaphore.Weighted // bytes of data-in
-	wg        sync.WaitGroup      // workers and task management
+	// What the session has of the server's memory.
+	inAccount, outAccount, firstAccount account
+	wg                                  sync.WaitGroup // workers and task management
 
 	mu         sync.Mutex
 	tasks      map[uint32]*task // by initiator task tag, until they are answered

@@ -308,7 +308,7 @@ func (t *task) alloc(n int) []byte {
 func (t *task) acquireIn(space int64) bool {
 	s, m := t.s, t.s.srv.memory
 	if s.readSpace.TryAcquire(space) {
-		if m.in.TryAcquire(space) {
+		if m.in.tryAcquire(&s.inAccount, space) {
 			return true
 		}
 		s.readSpace.Release(space)
@@ -323,7 +323,7 @@ func (t *task) acquireIn(space int64) bool {
 	if s.readSpace.Acquire(ctx, space) != nil {
 		return false
 	}
-	if m.in.Acquire(ctx, space) != nil {
+	if m.in.acquire(ctx, &s.inAccount, space) != nil {
 		s.readSpace.Release(space)
 		return false
 	}
@@ -392,11 +392,11 @@ func (s *session) releaseOut(t *task) {
 	s.endGathering(t)
 	s.srv.buffers.put(t.out)
 	t.out = nil
-	s.srv.memory.first.Release(int64(t.first))
+	s.srv.memory.first.release(&s.firstAccount, int64(t.first))
 	t.first = 0
 	if t.reserved > 0 {
 		s.writeSpace += t.reserved
-		s.srv.memory.out.Release(int64(t.reserved))
+		s.srv.memory.out.release(&s.outAccount, int64(t.reserved))
 		t.reserved = 0
 		s.grant()
 	}
@@ -410,7 +410,7 @@ func (t *task) releaseIn() {
 	t.in = nil
 	if t.inSpace > 0 {
 		t.s.readSpace.Release(t.inSpace)
-		t.s.srv.memory.in.Release(t.inSpace)
+		t.s.srv.memory.in.release(&t.s.inAccount, t.inSpace)
 		t.inSpace = 0
 	}
 	if t.last > 0 {

@@ -177,7 +177,7 @@ func (w *writer) drop(items []item) {
 		if t := items[i].t; t != nil {
 			t.releaseIn()
 		}
-		w.s.srv.memory.in.Release(items[i].space)
+		w.s.srv.memory.in.release(&w.s.inAccount, items[i].space)
 		items[i].space = 0
 	}
 }
@@ -240,7 +240,7 @@ func (w *writer) release() {
 	}
 	clear(w.sent)
 	w.sent = w.sent[:0]
-	w.s.srv.memory.in.Release(w.space)
+	w.s.srv.memory.in.release(&w.s.inAccount, w.space)
 	w.space = 0
 }
 
