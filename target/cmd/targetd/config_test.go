@@ -197,3 +197,14 @@ func TestUsageConfig(t *testing.T) {
 		t.Errorf("the help's file says %+v", s)
 	}
 }
+
+// A CD is read-only, whatever else is said and in whatever order.
+func TestConfigDisc(t *testing.T) {
+	s, err := parseConfig("f", "[[target]]\niqn = \"iqn.x:y\"\ninitiators = []\nlun = [{ number = 0, path = \"a\", ro = false, cd = true }]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := s.targets[0].luns[0]; !l.device.ReadOnly || !l.cd {
+		t.Errorf("%+v", l)
+	}
+}

@@ -86,7 +86,6 @@ func (l *lun) set(key, value string) (err error) {
 		flag(&l.removable)
 	case "cd":
 		flag(&l.cd)
-		l.device.ReadOnly = l.device.ReadOnly || l.cd
 	case "bs", "pbs":
 		size, err := strconv.Atoi(value)
 		if err != nil || size < 512 || size > 1<<20 || size&(size-1) != 0 {
@@ -100,6 +99,7 @@ func (l *lun) set(key, value string) (err error) {
 	default:
 		return fmt.Errorf("option %q is none of ro, thin, direct, removable, cd, bs=, pbs=", key)
 	}
+	l.device.ReadOnly = l.device.ReadOnly || l.cd // whatever comes first
 	return err
 }
 
