@@ -24,7 +24,7 @@ func mediaCommands() []command {
 		usage:      []byte{0x37, 0, 0x1f, 0, 0, 0, 0, all, all, control},
 		direction:  DataIn,
 		allocation: field{7, 2},
-		sharing:    sharedAlways,
+		sharing:    sharedReads,
 		run:        (*Task).readDefects10,
 	}, {
 		name:      "COMPARE AND WRITE",
@@ -88,7 +88,7 @@ func mediaCommands() []command {
 		usage:      []byte{0xb7, 0x1f, all, all, all, all, all, all, all, all, 0, control},
 		direction:  DataIn,
 		allocation: field{6, 4},
-		sharing:    sharedAlways,
+		sharing:    sharedReads,
 		run:        (*Task).readDefects12,
 	}}
 }

@@ -31,6 +31,7 @@ func copyCommands() []command {
 		direction:  DataIn,
 		flags:      action,
 		allocation: length,
+		sharing:    sharedAlways,
 		run:        (*Task).receiveCopyStatus,
 	}, {
 		name:       "RECEIVE COPY OPERATING PARAMETERS",
@@ -39,6 +40,7 @@ func copyCommands() []command {
 		direction:  DataIn,
 		flags:      action,
 		allocation: length,
+		sharing:    sharedAlways,
 		run:        (*Task).receiveCopyParameters,
 	}, {
 		name:       "RECEIVE COPY FAILURE DETAILS (LID1)",
@@ -46,6 +48,7 @@ func copyCommands() []command {
 		direction:  DataIn,
 		flags:      action,
 		allocation: length,
+		sharing:    sharedAlways,
 		run:        (*Task).receiveCopyFailure,
 	}}
 }

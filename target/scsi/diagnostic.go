@@ -8,6 +8,7 @@ func diagnosticCommands() []command {
 		usage:      []byte{0x1c, 0x01, all, all, all, control},
 		direction:  DataIn,
 		allocation: field{3, 2},
+		sharing:    sharedReads,
 		types:      anyType,
 		run:        (*Task).receiveDiagnostic,
 	}, {

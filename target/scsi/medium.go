@@ -149,12 +149,14 @@ func (u *Unit) prevented() bool {
 	return false
 }
 
-// allowRemoval forgets who prevents.
-func (u *Unit) allowRemoval() {
+// allowRemoval forgets that nexuses that match prevent.
+func (u *Unit) allowRemoval(match func(*Nexus) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for p := range u.paths {
-		p.prevents.Store(false)
+		if match(p.nexus) {
+			p.prevents.Store(false)
+		}
 	}
 }
 

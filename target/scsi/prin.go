@@ -100,7 +100,7 @@ func (t *Task) reportCapabilities() Result {
 	b := []byte{
 		0, 8,
 		0x1c,        // CRH, SIP_C, ATP_C
-		0x80 | 0x10, // TMV; TEST UNIT READY is always allowed
+		0x80 | 0x40, // TMV; ALLOW COMMANDS: all that SPC-4 lets others use, they may
 		0xea, 0x01,  // all types there are
 		0, 0,
 	}

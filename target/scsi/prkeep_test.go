@@ -150,7 +150,7 @@ func TestSaveFails(t *testing.T) {
 		t.Errorf("%v", r.Status)
 	}
 	c.do("a", prReserve, exclusiveAccess, 2, 0)
-	wantBytes(t, "REPORT CAPABILITIES", c.good(t, "5e 02 0000000000 ffff 00", nil), "0008 1d 91 ea 01 0000")
+	wantBytes(t, "REPORT CAPABILITIES", c.good(t, "5e 02 0000000000 ffff 00", nil), "0008 1d c1 ea 01 0000")
 	u, err := newUnitWith(store)
 	if err != nil {
 		t.Fatal(err)

@@ -2,9 +2,8 @@ package scsi
 
 import (
 	"maps"
+	"reflect"
 	"slices"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // This is the state machine of SPC-4 section 5.13 and SPC-2 once more, written
@@ -154,7 +153,7 @@ func (w *mWorld) answer(c prCommand) int {
 	if got != mGood {
 		return got
 	}
-	if d := next.durable(); u.stale || !cmp.Equal(d, u.disk, cmp.AllowUnexported(mDisk{})) {
+	if d := next.durable(); u.stale || !reflect.DeepEqual(d, u.disk) {
 		if c.fails {
 			u.stale = true
 			if c.newOn {

@@ -135,7 +135,11 @@ func (t *Task) prOut() Result {
 	}
 	res, wait := t.path.unit.persistentReserve(t, &req)
 	for _, gone := range wait {
-		<-gone
+		select {
+		case <-gone:
+		case <-t.cancel(): // nobody waits for the answer
+			return res
+		}
 	}
 	return res
 }
@@ -181,7 +185,7 @@ func (u *Unit) persistentReserve(t *Task, req *prRequest) (Result, []<-chan stru
 	r := &u.reservations
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.legacy != nil || t.aborted.Load() {
+	if r.legacy != nil || t.cancelled() {
 		return Result{Status: ReservationConflict}, nil
 	}
 	if req.aptpl && r.keeper.store == nil && req.registers() {
@@ -212,7 +216,9 @@ func (u *Unit) persistentReserve(t *Task, req *prRequest) (Result, []<-chan stru
 	if req.action != prPreemptAbort {
 		return Result{Status: Good}, nil
 	}
-	return Result{Status: Good}, u.abortTasks(func(n *Nexus) bool { return slices.Contains(c.preempted, n.id) }, t)
+	preempted := func(n *Nexus) bool { return slices.Contains(c.preempted, n.id) }
+	u.allowRemoval(preempted)
+	return Result{Status: Good}, u.abortTasks(preempted, t)
 }
 
 // registers reports whether APTPL means something in the request.

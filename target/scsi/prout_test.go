@@ -395,7 +395,7 @@ func TestReadFullStatus(t *testing.T) {
 	wantBytes(t, "READ FULL STATUS", c.good(t, "5e 03 0000000000 ffff 00", nil), want)
 	wantBytes(t, "TransportID", appendTransportID(nil, nodePort("a")),
 		"45 00 0028"+hexOf("iqn.2006-12.example:a,i,0x00000000000a")+"00 00")
-	wantBytes(t, "REPORT CAPABILITIES", c.good(t, "5e 02 0000000000 ffff 00", nil), "0008 1c 90 ea 01 0000")
+	wantBytes(t, "REPORT CAPABILITIES", c.good(t, "5e 02 0000000000 ffff 00", nil), "0008 1c c0 ea 01 0000")
 	wantBytes(t, "READ RESERVATION", c.good(t, "5e 01 0000000000 ffff 00", nil), "00000002 00000010 000000000000000b 00000000 00 06 0000")
 	for n := range 0x90 {
 		if got := c.good(t, fmt.Sprintf("5e 03 0000000000 %04x 00", n), nil); len(got) != n {

@@ -41,6 +41,27 @@ func TestConflictTable(t *testing.T) {
 		{"WRITE SAME (16)", "93 00 0000000000000000 00000001 00", sector, true, true},
 		{"UNMAP", "42 00 00000000 00 0018 00", make([]byte, 24), true, true},
 		{"SYNCHRONIZE CACHE (10)", "35", nil, true, true},
+		{"REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", "a3 0d 00 000000 0000ffff 00 00", nil, false, true},
+		{"REPORT TARGET PORT GROUPS", "a3 0a 00 000000 0000ffff 00 00", nil, false, false},
+		{"SET TARGET PORT GROUPS", "a4 0a 00 000000 00000000 00 00", nil, true, true},
+		{"REPORT TIMESTAMP", "a3 0f 00 000000 0000ffff 00 00", nil, false, false},
+		{"SET TIMESTAMP", "a4 0f 00 000000 00000000 00 00", nil, true, true},
+		{"MODE SELECT (6)", "15 10 0000 00 00", nil, true, true},
+		{"LOG SENSE", "4d 00 40 00 00 0000 00ff 00", nil, false, false},
+		{"LOG SELECT", "4c 00 40 00 00 0000 0000 00", nil, true, true},
+		{"SEND DIAGNOSTIC", "1d 04 00 0000 00", nil, true, true},
+		{"RECEIVE DIAGNOSTIC RESULTS", "1c 01 00 00ff 00", nil, false, true},
+		{"START STOP UNIT, start", "1b 00 00 00 01 00", nil, false, false},
+		{"START STOP UNIT, stop", "1b 00 00 00 00 00", nil, true, true},
+		{"PRE-FETCH (10)", "34 00 00000000 00 0001 00", nil, false, true},
+		{"WRITE AND VERIFY (10)", "2e 00 00000000 00 0001 00", sector, true, true},
+		{"COMPARE AND WRITE", "89 00 0000000000000000 000000 01 00 00", make([]byte, 1024), true, true},
+		{"ORWRITE (16)", "8b 00 0000000000000000 00000001 00", sector, true, true},
+		{"GET LBA STATUS", "9e 12 0000000000000000 00000018 00", nil, false, true},
+		{"READ DEFECT DATA (10)", "37 00 00 00000000 0008 00", nil, false, true},
+		{"SANITIZE, EXIT FAILURE MODE", "48 1f 0000000000 0000 00", nil, true, true},
+		{"EXTENDED COPY (LID1)", "83 00 0000000000000000 00000000 00", nil, true, true},
+		{"RECEIVE COPY OPERATING PARAMETERS", "84 03 0000000000000000 000000ff 00", nil, false, false},
 		{"READ KEYS", "5e 00 0000000000 ffff 00", nil, false, false},
 		{"READ RESERVATION", "5e 01 0000000000 ffff 00", nil, false, false},
 		{"REPORT CAPABILITIES", "5e 02 0000000000 ffff 00", nil, false, false},
@@ -228,5 +249,35 @@ func BenchmarkConflictCheck(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What is true of a removable medium alone.
+func TestConflictMediumRemoval(t *testing.T) {
+	c := newCluster(t, UnitOptions{Removable: true})
+	for _, n := range []string{"a", "b"} {
+		c.do(n, prRegisterIgnore, 0, 0, uint64(n[0]))
+	}
+	if r := run(c.nodes["b"], 0, "1e 00 0000 01 00", nil); r.Status != Good {
+		t.Fatalf("PREVENT: %v", r.Status)
+	}
+	c.do("a", prReserve, writeExclusive, 'a', 0)
+	for cdb, want := range map[string]Status{"1e 00 0000 01 00": ReservationConflict, "1e 00 0000 00 00": Good} {
+		if r := run(c.nodes["c"], 0, cdb, nil); r.Status != want {
+			t.Errorf("%s: %v, want %v", cdb, r.Status, want)
+		}
+	}
+	if !c.unit.prevented() {
+		t.Fatal("nobody prevents removal")
+	}
+	c.do("a", prPreempt, writeExclusive, 'a', 'b')
+	c.told("b", registrationsPreempted)
+	c.do("b", prRegister, 0, 0, 'b')
+	if !c.unit.prevented() {
+		t.Error("PREEMPT allows removal")
+	}
+	c.do("a", prPreemptAbort, writeExclusive, 'a', 'b')
+	if c.unit.prevented() {
+		t.Error("PREEMPT AND ABORT doesn't allow removal for the preempted")
 	}
 }

@@ -57,7 +57,7 @@ func (t *Task) reserve() Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case t.aborted.Load(), r.legacy != nil && r.legacy != t.nexus:
+	case t.cancelled(), r.legacy != nil && r.legacy != t.nexus:
 		return Result{Status: ReservationConflict}
 	case r.state.compatible(t.nexus.id), r.legacy == t.nexus:
 		return Result{Status: Good}
@@ -78,7 +78,7 @@ func (t *Task) release() Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case t.aborted.Load():
+	case t.cancelled():
 		return Result{Status: ReservationConflict}
 	case r.legacy == t.nexus:
 		r.legacy = nil

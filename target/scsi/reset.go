@@ -9,5 +9,5 @@ func (u *Unit) restart() {
 	}
 	u.forgetCopies()
 	u.start()
-	u.allowRemoval()
+	u.allowRemoval(anyNexus)
 }

@@ -2,7 +2,6 @@ package scsi
 
 import (
 	"math/bits"
-	"sync/atomic"
 
 	"sanstick/target/block"
 )
@@ -26,9 +25,8 @@ type Task struct {
 	blocks uint64
 	want   int // data-out bytes
 
-	inner     bool        // part of a copy
-	aborted   atomic.Bool // by another nexus
-	ended     bool        // a check failed, result says how
+	inner     bool // part of a copy
+	ended     bool // a check failed, result says how
 	result    Result
 	attention code // a unit attention in result
 

@@ -51,7 +51,7 @@ func timestampCommands() []command {
 		direction:  DataIn,
 		flags:      action,
 		allocation: field{6, 4},
-		sharing:    sharedAlways,
+		sharing:    sharedReads,
 		types:      anyType,
 		run:        (*Task).reportFunctions,
 	}}

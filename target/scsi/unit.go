@@ -225,7 +225,7 @@ func (u *Unit) abortTasks(match func(*Nexus) bool, except *Task) (wait []<-chan 
 			if t == except || t.path == nil || t.path.unit != u {
 				return false
 			}
-			t.aborted.Store(true)
+			t.Cancel()
 			return true
 		})...)
 	}
