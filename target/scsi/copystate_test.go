@@ -2,6 +2,7 @@ package scsi
 
 import (
 	"bytes"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,9 +90,35 @@ func TestCopyEndsEarly(t *testing.T) {
 			wait, _ := r.dev.ClearTaskSet([8]byte{0, 1}, nil)
 			return wait
 		},
+		"preempted at the destination": func(r *copyRig, _ *Task) []<-chan struct{} {
+			// The copy's initiator has the key 1, from before it began.
+			n := r.newNexusOf(t, "iqn.2006-12.example:other,i,0x1")
+			list := make([]byte, 24)
+			list[15] = 2
+			if res := run(n, 1, "5f 00 00 0000 00000018 00", list); res.Status != Good {
+				t.Fatalf("REGISTER: %x", res.Sense)
+			}
+			list[7], list[15] = 2, 1
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if res := run(n, 1, "5f 05 01 0000 00000018 00", list); res.Status != Good {
+					t.Errorf("PREEMPT AND ABORT: %x", res.Sense)
+				}
+			}()
+			for r.units[1].guestsKilled() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			return []<-chan struct{}{done}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newCopyRig(t)
+			key := make([]byte, 24)
+			key[15] = 1
+			if res := run(r.nexus, 1, "5f 00 00 0000 00000018 00", key); res.Status != Good {
+				t.Fatalf("REGISTER: %x", res.Sense)
+			}
 			arrived, release := r.faults[1].Hold(faultdev.Write)
 			task, done := r.start(r.spec(copySegmentOf(0, 0, 1, 8192, 0, 0), copySegmentOf(0, 0, 1, 1, 0, 0)).encode())
 			<-arrived
@@ -118,6 +145,97 @@ func TestCopyEndsEarly(t *testing.T) {
 				t.Errorf("%d guests left", n)
 			}
 		})
+	}
+}
+
+// guestsKilled counts the copies that have been told to end.
+func (u *Unit) guestsKilled() (n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for g := range u.guests {
+		if g.killed.Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// newNexusOf is newNexus for another initiator port.
+func (r *copyRig) newNexusOf(t testing.TB, initiator string) *Nexus {
+	t.Helper()
+	n := r.dev.NewNexus(initiator, testPort, nil)
+	for lun := range uint16(3) {
+		wantSense(t, run(n, lun, "00", nil), unitAttention, powerOnReset)
+	}
+	return n
+}
+
+// Copies, resets, reservations, and a LUN that comes and goes, all at once:
+// everything ends, and every copy says GOOD or why not.
+func TestCopyStorm(t *testing.T) {
+	r := newCopyRig(t)
+	end := time.Now().Add(700 * time.Millisecond)
+	var others, copiers sync.WaitGroup
+	good := 0
+	var mu sync.Mutex
+	for i := range 4 {
+		copiers.Go(func() {
+			s := r.spec(copySegmentOf(0, uint16(i%3), uint16((i+1)%3), 2048, 0, 0), copySegmentOf(0, 1, 1, 3000, 0, 8))
+			s.id = byte(i)
+			for time.Now().Before(end) {
+				switch res := r.copy(s.encode()); res.Status {
+				case Good:
+					mu.Lock()
+					good++
+					mu.Unlock()
+				case CheckCondition:
+					if k := senseKey(res.Sense[2] & 15); k != unitAttention && k != copyAborted {
+						t.Errorf("sense %x", res.Sense)
+					}
+				default:
+					t.Errorf("%v", res.Status)
+				}
+			}
+		})
+	}
+	others.Go(func() {
+		for time.Now().Before(end) {
+			wait, _ := r.dev.ResetUnit([8]byte{0, 2}, nil)
+			for _, c := range wait {
+				<-c
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	others.Go(func() {
+		for time.Now().Before(end) {
+			if err := r.dev.Detach(1); err != nil {
+				t.Error(err)
+			}
+			if err := r.dev.Attach(1, r.units[1]); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	other := r.newNexusOf(t, "iqn.2006-12.example:other,i,0x1")
+	others.Go(func() {
+		for time.Now().Before(end) {
+			run(other, 2, "16 00 00 00 00 00", nil) // RESERVE
+			time.Sleep(2 * time.Millisecond)
+			run(other, 2, "17 00 00 00 00 00", nil)
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	copiers.Wait()
+	others.Wait()
+	for i, u := range r.units {
+		if len(u.guests) != 0 || u.copying.Load() != 0 {
+			t.Errorf("unit %d: something of a copy is left", i)
+		}
+	}
+	if good == 0 {
+		t.Error("no copy has come through")
 	}
 }
 
