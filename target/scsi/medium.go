@@ -106,11 +106,7 @@ func (t *Task) startStop() Result {
 	case now == ejected && loej && u.prevented(): // the door is locked
 		return t.check(illegal(mediumRemovalPrevented))
 	case start:
-		u.medium.Store(uint32(started))
-		if now == ejected {
-			u.event(newMedia)
-			u.attention(mediumMayHaveChanged, t.nexus)
-		}
+		u.load(t.nexus)
 		return Result{Status: Good}
 	case now == ejected:
 		return Result{Status: Good}
@@ -128,6 +124,24 @@ func (t *Task) startStop() Result {
 		u.medium.Store(uint32(stopped))
 	}
 	return Result{Status: Good}
+}
+
+// Load puts an ejected medium back, and starts the unit, as somebody at the
+// drive would: initiators may leave it ejected when they are done. It does
+// nothing if the medium is there and started.
+func (u *Unit) Load() {
+	u.selecting.Lock()
+	defer u.selecting.Unlock()
+	u.load(nil)
+}
+
+// load has the medium there and started. by, which may be nil, is who knows.
+// u.selecting is held.
+func (u *Unit) load(by *Nexus) {
+	if mediumState(u.medium.Swap(uint32(started))) == ejected {
+		u.event(newMedia)
+		u.attention(mediumMayHaveChanged, by)
+	}
 }
 
 // preventAllow serves PREVENT ALLOW MEDIUM REMOVAL (SBC-3 section 5.7). Each

@@ -90,6 +90,12 @@ func TestEjectAndLoad(t *testing.T) {
 	r.good(t, load, nil)
 	wantAttentions(t, "who loads", r.nexus, 0)
 	wantAttentions(t, "the other", other, 0, mediumMayHaveChanged)
+
+	r.unit.Load()
+	wantAttentions(t, "nothing to load", r.nexus, 0)
+	r.good(t, eject, nil)
+	r.unit.Load()
+	wantAttentions(t, "loaded by hand", r.nexus, 0, mediumMayHaveChanged)
 }
 
 func TestPreventRemoval(t *testing.T) {
