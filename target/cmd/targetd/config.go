@@ -92,20 +92,15 @@ func orTop(key string) string {
 
 func (d *document) setup(t *table) *setup {
 	s := &setup{}
-	s.listen, _ = t.texts("listen")
-	s.advertise, _ = t.texts("advertise")
-	for _, l := range []struct {
-		key   string
-		addrs []string
-	}{{"listen", s.listen}, {"advertise", s.advertise}} {
-		for _, a := range l.addrs {
-			if err := checkAddress(a); err != nil {
-				d.fail(l.key, "%v", err)
-			}
-		}
+	for _, a := range t.addresses("listen") {
+		s.portals = append(s.portals, portal{address: a, group: 1})
 	}
-	if len(s.listen) == 0 {
-		s.listen = []string{defaultListen}
+	for _, p := range t.tables("portal") {
+		s.portals = append(s.portals, d.portal(p))
+	}
+	s.advertise = t.addresses("advertise")
+	if len(s.portals) == 0 {
+		s.portals = []portal{{address: defaultListen, group: 1}}
 	}
 	for _, tt := range t.tables("target") {
 		spec := d.target(tt)
@@ -122,8 +117,9 @@ func (d *document) setup(t *table) *setup {
 	if s.state = t.text("state"); s.state != "" && !filepath.IsAbs(s.state) {
 		s.state = filepath.Join(filepath.Dir(d.file), s.state)
 	}
-	t.end("listen, advertise, state, target")
+	t.end("listen, portal, advertise, state, target")
 	s.conflicts(d.fail)
+	s.groups(d.fail)
 	return s
 }
 
@@ -152,13 +148,14 @@ func (d *document) target(t *table) targetSpec {
 		spec.luns = append(spec.luns, luns)
 	}
 	wrong := len(d.errs)
+	spec.groups, spec.redirect = t.groups("groups"), d.redirect(t.table("redirect"))
 	spec.chap, spec.mutual = d.chap(t.table("chap")), d.chap(t.table("mutual"))
 	if spec.iqn == "" {
 		d.fail(t.at("iqn"), "the target needs a name")
 	} else if err := spec.config(nil).Check(); err != nil && wrong == len(d.errs) {
 		d.fail(t.path, "%v", err)
 	}
-	t.end("iqn, alias, initiators, chap, mutual, lun")
+	t.end("iqn, alias, initiators, chap, mutual, groups, redirect, lun")
 	return spec
 }
 

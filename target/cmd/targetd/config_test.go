@@ -12,12 +12,13 @@ import (
 	"sanstick/target/block/backing"
 )
 
-var unexported = cmp.AllowUnexported(setup{}, targetSpec{}, lun{})
+var unexported = cmp.AllowUnexported(setup{}, portal{}, targetSpec{}, lun{})
 
 func TestParseConfig(t *testing.T) {
 	got, err := parseConfig("/etc/targetd.toml", `
 listen = ["10.0.0.1:3260", "[::1]:1"]
 advertise = ["h:1"]
+portal = [{ address = "10.0.0.2:1", group = 7, advertise = ["a:1"] }]
 state = "st"
 
 [[target]]
@@ -26,6 +27,8 @@ alias = "first"
 initiators = ["iqn.a:b", "iqn.c:d"]
 chap = { user = "u", secret = "123456789012" }
 mutual = { user = "t", secret = "abcdefghijkl" }
+groups = [1, 7]
+redirect = { address = "b:2", permanent = true }
   [[target.lun]]
   number = 0
   path = "disk.img"
@@ -53,10 +56,11 @@ lun = [{ number = 1, path = "./disk.img", serial = "S", thin = true, bs = 4096 }
 	second := shared
 	second.number = 1
 	want := &setup{
-		listen: []string{"10.0.0.1:3260", "[::1]:1"}, advertise: []string{"h:1"}, state: "/etc/st",
+		portals: []portal{{address: "10.0.0.1:3260", group: 1}, {address: "[::1]:1", group: 1}, {address: "10.0.0.2:1", group: 7, advertise: []string{"a:1"}}}, advertise: []string{"h:1"}, state: "/etc/st",
 		targets: []targetSpec{{
 			iqn: "iqn.x:One", alias: "first", initiators: []string{"iqn.a:b", "iqn.c:d"},
 			chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijkl"},
+			groups: []uint16{1, 7}, redirect: &target.Redirect{Address: "b:2", Permanent: true},
 			luns: []lun{shared, {number: 16383, path: "/dev/sdb", removable: true, serial: "T", device: backing.Options{ReadOnly: true, PhysicalBlock: 8192}}},
 		}, {iqn: "iqn.x:two", luns: []lun{second}}},
 	}
@@ -80,6 +84,13 @@ func TestParseConfigErrors(t *testing.T) {
 		{"wrong type", "listen = \"a:1\"\n" + top, "f:1: listen: must be a list of strings"},
 		{"wrong type in a list", "listen = [\n\"a:1\",\n2]\n" + top, "f:1: listen: must be a list of strings"},
 		{"no port", "listen = [\"10.0.0.1\"]\n" + top, `f:1: listen: "10.0.0.1" is not ADDRESS:PORT`},
+		{"no address", "[[portal]]\ngroup = 2\n" + top, `f:1: portal[0].address: "" is not`},
+		{"group 0", "[[portal]]\naddress = \"a:1\"\ngroup = 0\n" + top, "f:3: portal[0].group: a portal group is 1 to 65535"},
+		{"unknown key of a portal", "[[portal]]\naddress = \"a:1\"\nip = 0\n" + top, "f:3: portal[0].ip: unknown key"},
+		{"no such group", top + "groups = [1, 2]\n", "f:4: target[0].groups: there is no portal of group 2"},
+		{"groups is a number", top + "groups = 1\n", "f:4: target[0].groups: must be a list"},
+		{"bad redirect", top + "redirect = { address = \"a\" }\n", `f:4: target[0].redirect.address: "a" is not`},
+		{"bad flag", top + "redirect = { address = \"a:1\", permanent = 1 }\n", "f:4: target[0].redirect.permanent: must be true or false"},
 		{"single brackets", "[target]\n", "f:1: target: must be an array of tables: write [[target]]"},
 		{"no name", "[[target]]\ninitiators = []\n", "f:1: target[0].iqn: the target needs a name"},
 		{"bad name", "[[target]]\niqn = \"a b\"\ninitiators = []\n", `f:1: target[0]: target "a b": that is no iSCSI name`},

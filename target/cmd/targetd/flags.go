@@ -30,7 +30,7 @@ func parseFlags(args []string) (*options, error) {
 	fs.StringVar(&t.iqn, "iqn", defaultIQN, "")
 	fs.StringVar(&serial, "serial", "", "")
 	fs.StringVar(&s.state, "state", "", "")
-	fs.Func("listen", "", func(a string) error { s.listen = append(s.listen, a); return nil })
+	fs.Func("listen", "", func(a string) error { s.portals = append(s.portals, portal{address: a, group: 1}); return nil })
 	fs.Func("advertise", "", func(a string) error { s.advertise = append(s.advertise, a); return checkAddress(a) })
 	fs.Func("initiator", "", func(n string) error { t.initiators = append(t.initiators, n); return nil })
 	fs.Func("lun", "", func(v string) error {
@@ -58,8 +58,8 @@ func parseFlags(args []string) (*options, error) {
 	case len(t.luns) == 0:
 		return nil, errors.New("neither --lun nor --config: nothing to serve")
 	}
-	if len(s.listen) == 0 {
-		s.listen = []string{defaultListen}
+	if len(s.portals) == 0 {
+		s.portals = []portal{{address: defaultListen, group: 1}}
 	}
 	if len(t.initiators) == 0 {
 		t.initiators = []string{"*"}

@@ -19,12 +19,12 @@ func TestParseFlags(t *testing.T) {
 		want *setup
 	}{
 		{"least", "--lun 0=a.img --serial S", &setup{
-			listen:  []string{"127.0.0.1:3260"},
+			portals: []portal{{address: "127.0.0.1:3260", group: 1}},
 			targets: []targetSpec{{iqn: defaultIQN, initiators: []string{"*"}, luns: []lun{{path: "a.img", serial: "S"}}}},
 		}},
 		{"all", "--listen 10.0.0.1:3260 --listen [::1]:1 --advertise h:1 --state st --iqn iqn.x:y --initiator iqn.a:b --initiator iqn.c:d --serial S" +
 			" --chap u:123456789012 --mutual=t:abcdefghijklm:n --lun 0=mem:1GiB,thin,bs=4096 --lun 7=/dev/sdb,ro,removable,pbs=8192", &setup{
-			listen: []string{"10.0.0.1:3260", "[::1]:1"}, advertise: []string{"h:1"}, state: "st",
+			portals: []portal{{address: "10.0.0.1:3260", group: 1}, {address: "[::1]:1", group: 1}}, advertise: []string{"h:1"}, state: "st",
 			targets: []targetSpec{{
 				iqn: "iqn.x:y", initiators: []string{"iqn.a:b", "iqn.c:d"},
 				chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijklm:n"},
@@ -67,7 +67,7 @@ func TestParseFlags(t *testing.T) {
 			if err != nil {
 				return
 			}
-			if diff := cmp.Diff(tt.want, got.setup, cmp.AllowUnexported(setup{}, targetSpec{}, lun{})); diff != "" {
+			if diff := cmp.Diff(tt.want, got.setup, unexported); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -38,17 +38,17 @@ func run(ctx context.Context, o *options, log *slog.Logger, reload <-chan os.Sig
 	if err := d.apply(s); err != nil {
 		return err
 	}
-	listeners, err := listen(ctx, s.listen)
+	listeners, err := s.listeners(ctx)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners {
+	for i, l := range listeners {
 		for _, t := range s.targets {
 			fmt.Printf("serving %s on %s\n", t.iqn, l.Addr())
 		}
 		fmt.Printf("try: iscsi-ls -s iscsi://%s\n", l.Addr())
-		g.Go(func() error { return srv.Serve(ctx, l) })
+		g.Go(func() error { return srv.ServePortal(ctx, l, s.portals[i].target()) })
 	}
 	g.Go(func() error {
 		for {
@@ -63,20 +63,6 @@ func run(ctx context.Context, o *options, log *slog.Logger, reload <-chan os.Sig
 	return g.Wait()
 }
 
-func listen(ctx context.Context, addrs []string) (ls []net.Listener, err error) {
-	for _, addr := range addrs {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-		if err != nil {
-			for _, l := range ls {
-				l.Close()
-			}
-			return nil, fmt.Errorf("cannot listen: %w", err)
-		}
-		ls = append(ls, l)
-	}
-	return ls, nil
-}
-
 // reload reads the configuration file again and serves what it says. A file
 // with an error changes nothing.
 func (d *daemon) reload(o *options) {
@@ -85,8 +71,8 @@ func (d *daemon) reload(o *options) {
 		d.log.Error("configuration not taken: nothing has changed", "error", err)
 		return
 	}
-	if !slices.Equal(s.listen, o.setup.listen) || !slices.Equal(s.advertise, o.setup.advertise) || s.state != o.setup.state {
-		d.log.Warn("listen, advertise and state are read at the start only: the old ones hold until the next")
+	if !slices.EqualFunc(s.portals, o.setup.portals, portal.same) || !slices.Equal(s.advertise, o.setup.advertise) || s.state != o.setup.state {
+		d.log.Warn("listen, portal, advertise and state are read at the start only: the old ones hold until the next")
 	}
 	if err := d.apply(s); err != nil {
 		d.log.Error("configuration not taken, or in part", "error", err)

@@ -15,7 +15,7 @@ import (
 
 // setup is all that is to be served, be it from flags or from a file.
 type setup struct {
-	listen    []string
+	portals   []portal // at least one
 	advertise []string // nil = the address that an initiator has come to
 	state     string   // directory of what outlives a power cut; empty = nothing does
 	targets   []targetSpec
@@ -25,11 +25,14 @@ type targetSpec struct {
 	iqn, alias   string
 	luns         []lun
 	initiators   []string
+	groups       []uint16 // portal groups; none = all
+	redirect     *target.Redirect
 	chap, mutual *target.CHAP
 }
 
 func (t targetSpec) config(luns []target.LUN) target.Config {
-	return target.Config{IQN: t.iqn, Alias: t.alias, LUNs: luns, Initiators: t.initiators, CHAP: t.chap, Mutual: t.mutual}
+	return target.Config{IQN: t.iqn, Alias: t.alias, LUNs: luns, Initiators: t.initiators, CHAP: t.chap, Mutual: t.mutual,
+		Groups: t.groups, Redirect: t.redirect}
 }
 
 // lun is a disk and its number in a target.

@@ -73,6 +73,58 @@ func (t *table) texts(key string) (all []string, has bool) {
 	return all, ok
 }
 
+// addresses returns a list of address:port.
+func (t *table) addresses(key string) []string {
+	all, _ := t.texts(key)
+	for _, a := range all {
+		if err := checkAddress(a); err != nil {
+			t.d.fail(t.at(key), "%v", err)
+		}
+	}
+	return all
+}
+
+// flag returns a boolean, false if there is none.
+func (t *table) flag(key string) bool {
+	v, ok := t.take(key)
+	on, isBool := v.(bool)
+	if ok && !isBool {
+		t.d.fail(t.at(key), "must be true or false")
+	}
+	return on
+}
+
+// group returns the tag of a portal group, 1 if there is none.
+func (t *table) group(key string) uint16 {
+	v, ok := t.take(key)
+	if !ok {
+		return 1
+	}
+	return t.tag(key, v)
+}
+
+// groups returns the tags of portal groups.
+func (t *table) groups(key string) (tags []uint16) {
+	v, ok := t.take(key)
+	list, isList := v.([]any)
+	if ok && !isList {
+		t.d.fail(t.at(key), "must be a list of portal groups")
+	}
+	for _, e := range list {
+		tags = append(tags, t.tag(key, e))
+	}
+	return tags
+}
+
+func (t *table) tag(key string, v any) uint16 {
+	n, isInt := v.(int64)
+	if !isInt || n < 1 || n > 65535 {
+		t.d.fail(t.at(key), "a portal group is 1 to 65535")
+		return 1
+	}
+	return uint16(n)
+}
+
 // table returns a table, nil if there is none.
 func (t *table) table(key string) *table {
 	v, ok := t.take(key)

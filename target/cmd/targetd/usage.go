@@ -44,12 +44,19 @@ A configuration file is TOML. All of it:
   advertise = ["203.0.113.5:3260"]              # as --advertise
   state = "/var/lib/targetd"                    # as --state
 
+  [[portal]]                                    # listens too; for other portal groups
+  address = "10.0.1.1:3260"
+  group = 2                                     # default 1, which that of listen is
+  advertise = ["203.0.113.6:3260"]              # for this portal alone
+
   [[target]]
   iqn = "iqn.2026-01.org.example:one"
   alias = "for people"
   initiators = ["iqn.1998-01.com.vmware:esx1"]  # ["*"] is anyone, [] is nobody
   chap = { user = "esx1", secret = "a-secret-of-12-bytes" }
   mutual = { user = "san", secret = "another-of-12-bytes" }
+  groups = [1, 2]                               # default all there are
+  # redirect = { address = "10.0.2.1:3260", permanent = false }
 
     [[target.lun]]
     number = 0
@@ -75,7 +82,7 @@ A disk that is no more in the file is closed when the commands on it have come b
 mem:SIZE may grow; files and block devices that have grown are seen by themselves,
 within a second. A disk becomes read-only while it is used, and writable again, unless
 it was read-only when it was opened. Other changes to a disk take it away for a moment
-and bring it back. listen, advertise and state are read at the start only.
+and bring it back. listen, portal, advertise and state are read at the start only.
 
 Try it:
   iscsi-ls -s iscsi://127.0.0.1:3260
