@@ -99,12 +99,19 @@ func (d *Device) detach(lun uint16) ([]*path, error) {
 	return paths, nil
 }
 
-// AddPort tells of a target port before there is a nexus through it, so that
-// initiators can register with all ports at once.
-func (d *Device) AddPort(p Port) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.addPort(p)
+// allPorts returns the ports that the device has: those of its port groups, if
+// it was told of any, and else those that initiators have come through. mu is
+// held.
+func (d *Device) allPorts() []Port {
+	groups := d.groups.Load()
+	if groups == nil {
+		return slices.Clone(d.ports)
+	}
+	var all []Port
+	for _, g := range *groups {
+		all = append(all, g.Ports...)
+	}
+	return all
 }
 
 func (d *Device) addPort(p Port) {

@@ -101,8 +101,9 @@ func (w *mWorld) restart(t *testing.T) {
 		d := u.disk
 		w.units[i] = &mUnit{regs: maps.Clone(d.regs), kind: d.kind, holder: d.holder, aptpl: d.aptpl, disk: d, ua: map[mNexus][]int{}}
 	}
-	w.devices[0].AddPort(mPorts[0])
-	w.devices[0].AddPort(mPorts[1])
+	if err := w.devices[0].SetPortGroups(PortGroup{ID: 1, State: ActiveOptimized, Ports: mPorts[:2]}); err != nil {
+		t.Fatal(err)
+	}
 	for i := range w.nexuses {
 		w.login(i)
 	}

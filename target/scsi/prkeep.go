@@ -62,6 +62,11 @@ func (k *keeper) save(s *prState) error {
 	if !s.aptpl {
 		s = &prState{}
 	}
+	for _, r := range s.registrations {
+		if a, b := len(r.nexus.initiator), len(r.nexus.target); a == 0 || a > 255 || b == 0 || b > 255 {
+			return errors.New("cannot save reservations: the name of a port does not have 1 to 255 bytes")
+		}
+	}
 	b := encodeState(k.naa, s)
 	if k.saved != nil && bytes.Equal(b, k.saved) {
 		return nil

@@ -151,7 +151,10 @@ func (d *Device) resolve(r *prRequest, by *Nexus) sense {
 	defer d.mu.Unlock()
 	r.targets = []Port{by.port}
 	if r.allPorts || r.action == prRegisterMove {
-		r.targets = slices.Clone(d.ports)
+		r.targets = d.allPorts()
+		if !slices.ContainsFunc(r.targets, func(p Port) bool { return p.Name == by.port.Name }) {
+			r.targets = append(r.targets, by.port)
+		}
 	}
 	for _, id := range r.ids {
 		if id.format == portFormat {

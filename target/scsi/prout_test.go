@@ -318,7 +318,9 @@ func TestRegisterAndMove(t *testing.T) {
 func TestRegisterOthers(t *testing.T) {
 	c := newCluster(t, UnitOptions{})
 	second := Port{RelativeID: 2, GroupID: 2, Name: testName + ",t,0x0002"}
-	c.dev.AddPort(second)
+	if err := c.dev.SetPortGroups(PortGroup{ID: 2, State: ActiveOptimized, Ports: []Port{testPort, second}}); err != nil {
+		t.Fatal(err)
+	}
 	list := func(key, newKey uint64, flags byte, ids ...[]byte) []byte {
 		b := parameters(key, newKey, flags|0x08)
 		var all []byte
