@@ -188,7 +188,7 @@ func TestAllocationLengths(t *testing.T) {
 	for _, command := range []string{
 		"03 00", "03 01", "12 00", "12 01 00", "12 01 80", "12 01 83", "12 01 b0", "12 01 b1", "12 01 b2",
 		"1a 00 3f", "1a 08 08", "5a 00 3f", "5a 10 3f ff", "9e 10", "a0 00 00", "a0 00 01",
-		"a3 0c 00", "a3 0c 80", "a3 0c 01 28", "a3 0c 81 28",
+		"37 00 18", "b7 1d", "9e 12", "a3 0c 00", "a3 0c 80", "a3 0c 01 28", "a3 0c 81 28",
 		"12 01 85", "12 01 86", "12 01 87", "12 01 88", "1a 00 3f ff", "a0 00 02",
 		"a3 0a", "a3 2a", "a3 0d", "a3 0d 80", "1c 01", "4d 00 40", "4d 00 40 ff", "4d 00 43",
 	} {
@@ -290,14 +290,21 @@ func FuzzCommand(f *testing.F) {
 	f.Add(cdb("28 00 00000000 00 0018 00"), []byte{}, byte(1<<faultdev.Read))
 	f.Add(cdb("2a 08 00000000 00 0001 00"), make([]byte, 512), byte(1<<faultdev.Flush))
 	f.Add(cdb("93 09 0000000000000001 00000001 00 00"), []byte{}, byte(1<<faultdev.WriteZeroes))
+	f.Add(cdb("89 08 0000000000000001 000000 01 00 00"), make([]byte, 1024), byte(1<<faultdev.Flush))
+	f.Add(cdb("48 01 0000000000 0005 00"), overwriteList(1, []byte{9}), byte(1<<faultdev.Write))
+	f.Add(cdb("9e 12 0000000000000001 00000018 00 00"), []byte{}, byte(1<<faultdev.Mapped))
 	f.Fuzz(func(t *testing.T, b, out []byte, faults byte) {
-		r := newRig(t, memdev.Options{LogicalBlock: 512}, UnitOptions{Thin: faults&0x20 == 0})
+		r := newRig(t, memdev.Options{LogicalBlock: 512}, UnitOptions{Thin: faults&0x80 == 0})
 		var broken []faultdev.Op
-		for op := faultdev.Read; op <= faultdev.WriteZeroes; op++ {
+		for op := faultdev.Read; op <= faultdev.Mapped; op++ {
 			if faults>>op&1 != 0 {
 				r.fault.FailAll(op, block.ErrMedium)
 				broken = append(broken, op)
 			}
+		}
+		defer r.unit.Close()
+		if len(b) > 1 && b[0] == 0x48 {
+			b[1] &^= sanitizeImmediate // its GOOD says nothing of what comes after it
 		}
 		task := r.nexus.NewTask([8]byte{}, b)
 		want := task.DataOutLength()

@@ -180,8 +180,8 @@ func (d *Device) WriteZeroes(off, length int64) error {
 	return nil
 }
 
-// mapScan is how many chunks Mapped looks at.
-const mapScan = 16384
+// mapScan is how many chunks Mapped looks at one by one.
+const mapScan = 1024
 
 // Mapped implements block.Mapper. What takes space are whole chunks.
 func (d *Device) Mapped(off, length int64) (mapped bool, n int64, err error) {
@@ -203,7 +203,27 @@ func (d *Device) Mapped(off, length int64) (mapped bool, n int64, err error) {
 	for next < first+mapScan && next*chunkSize < off+length && has(next) == mapped {
 		next++
 	}
+	if !mapped && next == first+mapScan { // a wide hole: quicker to go through what there is
+		next = d.nextChunk(next)
+	}
 	return mapped, min(next*chunkSize-off, length), nil
+}
+
+// nextChunk returns the first chunk from c that takes space, or one beyond the
+// end of the device.
+func (d *Device) nextChunk(c int64) int64 {
+	next := d.size.Load()/chunkSize + 1
+	for i := range d.shards {
+		s := &d.shards[i]
+		s.mu.RLock()
+		for have := range s.chunks {
+			if have >= c {
+				next = min(next, have)
+			}
+		}
+		s.mu.RUnlock()
+	}
+	return next
 }
 
 func (d *Device) check(off, length int64) error {
