@@ -54,7 +54,7 @@ var files = [...]string{
 
 // modules are loaded by the guest, with all they need.
 var modules = [...]string{
-	"virtio_pci", "virtio_net", "virtio-rng", "iscsi_tcp", "sd_mod", "sr_mod", "sg", "crc32c_generic", "ext4", "xfs",
+	"virtio_pci", "virtio_net", "virtio-rng", "iscsi_tcp", "sd_mod", "sr_mod", "isofs", "sg", "crc32c_generic", "ext4", "xfs",
 	"dm_multipath", "dm-round-robin", "dm-service-time", "scsi_dh_alua",
 }
 

@@ -33,6 +33,7 @@ var scenarios = []struct {
 	{"live changes", live, `LUN assignments on this target have changed|\[sdb\] (Synchronize Cache\(10\) failed|Sense Key : Illegal Request)`},
 	{"grow", grow, ""},
 	{"read-only", readOnly, ""},
+	{"disc", disc, ""},
 	{"reset", reset, ""},
 	{"ext4", ext4, outage},
 	{"xfs", xfs, outage},
