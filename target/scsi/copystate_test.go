@@ -293,3 +293,14 @@ func FuzzExtendedCopy(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkExtendedCopy(b *testing.B) {
+	r := newCopyRig(b)
+	list := r.spec(copySegmentOf(0, 0, 1, 8192, 0, 0)).encode()
+	b.SetBytes(testSize)
+	for b.Loop() {
+		if res := r.copy(list); res.Status != Good {
+			b.Fatalf("%x", res.Sense)
+		}
+	}
+}
