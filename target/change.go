@@ -93,13 +93,15 @@ func (s *Server) Add(c Config) error {
 	return nil
 }
 
-// Remove takes a target away. It ends the sessions with it and returns when
+// Remove takes targets away. It ends the sessions with them and returns when
 // none of their commands is running any more.
-func (s *Server) Remove(iqn string) error {
+func (s *Server) Remove(iqns ...string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	delete(s.targets, strings.ToLower(iqn))
-	return s.iscsi.Remove(iqn)
+	for _, iqn := range iqns {
+		delete(s.targets, strings.ToLower(iqn))
+	}
+	return s.iscsi.Remove(iqns...)
 }
 
 // find returns a target. s.changing is held.

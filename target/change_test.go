@@ -300,3 +300,27 @@ func TestRemoveLUNWaits(t *testing.T) {
 	}
 	l.sense(b, 1, 0)
 }
+
+// Several targets are removed together, in the time that one takes.
+func TestRemoveSeveral(t *testing.T) {
+	l := newLive(t)
+	var all []string
+	for _, name := range []string{openIQN, lockedIQN, "iqn.2026-01.test:third"} {
+		l.must(l.Add(target.Config{IQN: name, Initiators: []string{"*"}}))
+		l.session(alice, name) // it doesn't log out
+		all = append(all, name)
+	}
+	begun := time.Now()
+	if err := l.Remove(append(all, "iqn.2026-01.test:none")...); err == nil {
+		t.Error("one that isn't there was removed")
+	}
+	if took := time.Since(begun); took > 2500*time.Millisecond {
+		t.Errorf("that took %v", took)
+	}
+	if got := l.Sessions(); len(got) != 0 {
+		t.Errorf("sessions left: %v", got)
+	}
+	for _, name := range all {
+		l.must(l.Add(target.Config{IQN: name}))
+	}
+}

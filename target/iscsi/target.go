@@ -1,6 +1,7 @@
 package iscsi
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -118,31 +119,35 @@ func (s *Server) Add(t Target) error {
 	return nil
 }
 
-// Remove takes a target away, ends its sessions, and returns when the last of
-// their commands has come back from its device. Initiators that are asked to
-// log out and don't have Options.LogoutGrace.
-func (s *Server) Remove(name string) error {
-	name, _ = login.FoldName(name)
-	s.mu.Lock()
-	t := s.targets[name]
-	delete(s.targets, name)
+// Remove takes targets away, ends their sessions, and returns when the last of
+// the commands has come back from its device. Initiators that are asked to
+// log out and don't have Options.LogoutGrace, all of them together.
+func (s *Server) Remove(names ...string) error {
+	var errs []error
 	var ending []*session
-	for _, sess := range s.sessions {
-		if sess.target == t {
-			ending = append(ending, sess)
+	s.mu.Lock()
+	for _, n := range names {
+		name, _ := login.FoldName(n)
+		t := s.targets[name]
+		if t == nil {
+			errs = append(errs, fmt.Errorf("cannot remove target %q: there is none of that name", n))
+			continue
+		}
+		delete(s.targets, name)
+		for _, sess := range s.sessions {
+			if sess.target == t {
+				ending = append(ending, sess)
+			}
 		}
 	}
 	s.mu.Unlock()
-	if t == nil {
-		return fmt.Errorf("cannot remove target %q: there is none of that name", name)
-	}
 	for _, sess := range ending {
 		sess.dismiss("target removed")
 	}
 	for _, sess := range ending {
 		<-sess.done
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Session is what is known of one that is logged in.

@@ -56,14 +56,9 @@ func (d *daemon) apply(s *setup) error {
 		}
 	}
 	// What is no more, or has to be opened again, goes first.
+	note(d.removeAllBut(next))
 	for _, name := range slices.Sorted(maps.Keys(d.targets)) {
-		t, stays := next[name]
-		if !stays {
-			note(d.srv.Remove(name))
-			delete(d.targets, name)
-			d.log.Info("target removed", "target", name)
-			continue
-		}
+		t := next[name]
 		keep := slices.DeleteFunc(slices.Clone(t.luns), func(l lun) bool {
 			return again[l.disk()] || !d.targets[name].has(l)
 		})
@@ -93,6 +88,20 @@ func (d *daemon) apply(s *setup) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// removeAllBut takes away the targets that are in none of next, all at once: the
+// initiators have time to leave.
+func (d *daemon) removeAllBut(next map[string]targetSpec) error {
+	var gone []string
+	for name := range d.targets {
+		if _, stays := next[name]; !stays {
+			gone = append(gone, name)
+			delete(d.targets, name)
+			d.log.Info("target removed", "target", name)
+		}
+	}
+	return d.srv.Remove(gone...)
 }
 
 // has tells whether the target has the same disk under the same number.
