@@ -105,6 +105,14 @@ func (d *Device) portGroups() []PortGroup {
 	return groups
 }
 
+func (d *Device) portCount() int {
+	n := 0
+	for _, g := range d.portGroups() {
+		n += len(g.Ports)
+	}
+	return n
+}
+
 // accessState returns the state of the group that the nexus goes through.
 func (n *Nexus) accessState() AccessState {
 	all := n.device.groups.Load()

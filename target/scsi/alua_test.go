@@ -28,6 +28,9 @@ func TestPortGroups(t *testing.T) {
 	wantAttentions(t, "new", two, 0, powerOnReset)
 	wantBytes(t, "two groups", run(two, 0, report, nil).Data,
 		"0000001c 80 8f 0002 00 00 00 01 00000001 01 8f 0003 00 00 00 02 00000002 00000003")
+	if got := run(two, 0, "12 00 00 0024 00", nil).Data; got[5]&0x30 != 0x10 || got[6] != 0x10 {
+		t.Errorf("INQUIRY: TPGS or MULTIP of %x", got)
+	}
 	wantBytes(t, "ports", run(two, 0, "12 01 88 00 ff 00", nil).Data,
 		"00 88 005c 0000 0001 0000 0000 0000 0028 53 98 00 24"+hexOf(testName+",t,0x0001")+"0000 00"+
 			"0000 0002 0000 0000 0000 0008 53 98 00 04 62000000"+

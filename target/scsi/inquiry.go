@@ -74,6 +74,9 @@ func (t *Task) standardInquiry() []byte {
 	if t.types() == disk {
 		b[5] |= 0x08 // third-party copy
 	}
+	if t.nexus.device.portCount() > 1 {
+		b[6] = 0x10 // MULTIP
+	}
 	b[7] = 0x02 // command queuing
 	id := Identity{Vendor: "SANSTICK"}
 	if t.path != nil {

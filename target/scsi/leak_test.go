@@ -68,3 +68,37 @@ func requests(c *command) [][]byte {
 	}
 	return all
 }
+
+// Every answer is cut to the allocation length, whatever kind of unit gives it.
+func TestAllocationLengthsOfAll(t *testing.T) {
+	for _, r := range allRigs(t) {
+		for _, c := range rows() {
+			if c.allocation.size == 0 || !r.offers(&c) || c.name == "REPORT TIMESTAMP" {
+				continue
+			}
+			done := 0
+			for _, b := range requests(&c) {
+				set := func(n int) {
+					for i := range c.allocation.size {
+						b[c.allocation.at+i] = byte(n >> (8 * (c.allocation.size - 1 - i)))
+					}
+				}
+				most := 1<<(8*min(c.allocation.size, 2)) - 1
+				set(most)
+				whole := r.do(b, nil)
+				if whole.Status != Good || commands.find([16]byte(append(bytes.Clone(b), make([]byte, 16)...))).name != c.name {
+					continue
+				}
+				if done++; done > 20 {
+					break
+				}
+				for n := range min(len(whole.Data)+8, 300) {
+					set(n)
+					if got := r.do(b, nil); got.Status != Good || !bytes.Equal(got.Data, whole.Data[:min(n, len(whole.Data))]) {
+						t.Fatalf("%s, CDB %x: %v, %d bytes", c.name, b, got.Status, len(got.Data))
+					}
+				}
+			}
+		}
+	}
+}
