@@ -11,7 +11,15 @@
 // reassignment, a second connection) must be refused cleanly, that is with the
 // right answer and without harm to the session.
 //
-// The same tests run against another target with the flags -portal, -name,
+// Beside the lists there are three tests of more cases than anybody would write
+// down: TestKeyNegotiation (every pair of offers of all keys, against a model of
+// RFC 7143 section 13), the sweeps of lengths (TestAllocationLengths,
+// TestParameterListLengths, TestBlockResiduals), and TestDifferencesToTgt, which
+// sends random commands to our target and to Debian's tgt and has a table of
+// reasons why they may differ. They do a part of their work unless -long is
+// given. -seed makes other commands.
+//
+// The lists run against another target with the flags -portal, -name,
 // -chap-name, -mutual-name and -second-name (see harness_test.go). Its LUN 0 is
 // overwritten.
 package unh
