@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 
 	"sanstick/target"
@@ -164,9 +165,41 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add("[[target]]\niqn = \"iqn.x:y\"\ninitiators = [\"*\"]\n[[target.lun]]\nnumber = 0\npath = \"mem:1M\"\n")
 	f.Add("a = \"\"\"\n\\\n\"\"\"\n[b.'c']\n\"d\" . e = [1,\n{f=2}]")
 	f.Fuzz(func(t *testing.T, doc string) {
-		keyLines(doc)
+		lines := keyLines(doc)
 		parseConfig("f", doc)
+		values := make(map[string]any)
+		if _, err := toml.Decode(doc, &values); err != nil || strings.ContainsAny(doc, "\"'\\") {
+			return // quoted keys may look like anything
+		}
+		for path := range values {
+			if n := lineOf(lines, path); n < 1 || n > 1+strings.Count(doc, "\n") {
+				t.Errorf("key %q is on line %d", path, n)
+			}
+		}
+		walkTables(values, "", func(path string) {
+			if lines[path] == 0 {
+				t.Errorf("table %q isn't found", path)
+			}
+		})
 	})
+}
+
+// walkTables calls f for each [[table]] of a document, at any depth.
+func walkTables(m map[string]any, at string, f func(path string)) {
+	for key, v := range m {
+		path := strings.TrimPrefix(at+"."+key, ".")
+		switch v := v.(type) {
+		case map[string]any:
+			walkTables(v, path, f)
+		case []map[string]any:
+			for i, e := range v {
+				if len(e) > 0 && at == "" {
+					f(element(path, i))
+				}
+				walkTables(e, element(path, i), f)
+			}
+		}
+	}
 }
 
 // Secrets must not be there for all to read, and the file not for all to write.
