@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,7 +13,11 @@ import (
 // with the start of a file.
 const same = `#!/bin/sh
 # same DEV FIRST COUNT FILE
-dd if=$1 bs=512 skip=$2 count=$3 iflag=direct 2>/dev/null | cmp -s -n $(($3*512)) - $4 || { echo "$1 is not like $4"; exit 1; }
+size=512 from=$2 count=$3
+while [ $((from % 2 + count % 2)) = 0 ] && [ $size -lt 131072 ]; do
+	size=$((size * 2)) from=$((from / 2)) count=$((count / 2))
+done
+dd if=$1 bs=$size skip=$from count=$count iflag=direct 2>/dev/null | cmp -s -n $(($3*512)) - $4 || { echo "$1 is not like $4"; exit 1; }
 `
 
 // Exit statuses of sg3-utils.
@@ -28,12 +33,13 @@ const (
 )
 
 // commands sends what the kernel itself seldom or never sends. DEV is a thin
-// unit that has the pattern at its start, p8 its first 8 blocks, z8 zeros.
+// unit that has the pattern at its start, RAM another; p8 is the pattern's
+// first 8 blocks, z8 zeros.
 func commands(t *testing.T, r *rig) {
-	d := r.serve(t, "--lun", "0="+sparse(t, 64*mib)+",thin", "--iqn", iqn)
+	d := r.serve(t, "--lun", "0="+sparse(t, 64*mib)+",thin", "--lun", "1=mem:16M", "--iqn", iqn)
 	l := login{port: d.ports[0]}
 	r.login(t, l)
-	sd := r.disk(t, l, "0")
+	sd, ram := r.disk(t, l, "0"), r.disk(t, l, "1")
 	r.run(t, "cd /run; head -c 4096 /pattern >p8; head -c 4096 /dev/zero >z8; cat p8 z8 >swap; head -c 512 p8 >p1")
 	for _, tt := range []struct {
 		name, command string
@@ -51,7 +57,8 @@ func commands(t *testing.T, r *rig) {
 		{"WRITE SAME(16), too long", "sg_write_same --16 --lba=0 --num=131072 --in=z8 --xferlen=512 DEV", sgIllegal, ""},
 		{"WRITE SAME(32)", "sg_write_same --32 --lba=0 --num=8 --in=z8 --xferlen=512 DEV", sgNoCommand, ""},
 		{"ORWRITE", "sg_write_x --or --in=p8 --lba=0 --num=8 DEV && sg_write_x --or --in=z8 --lba=0 --num=8 DEV && same DEV 0 8 p8", 0, ""},
-		{"WRITE ATOMIC", "sg_write_x --atomic=0 --in=z8 --lba=0 --num=1 DEV && same DEV 0 1 z8", 0, ""},
+		{"WRITE ATOMIC", "sg_write_x --atomic=0 --in=p1 --lba=0 --num=1 RAM && same RAM 0 1 p1", 0, ""},
+		{"WRITE ATOMIC, which files can't promise", "sg_write_x --atomic=0 --in=p1 --lba=0 --num=1 DEV", sgNoCommand, ""},
 		{"WRITE(16)", "sg_write_x --normal --in=p8 --lba=0 --num=8 DEV && same DEV 0 8 p8", 0, ""},
 		{"WRITE(16), protection", "sg_write_x --normal --wrprotect=1 --in=p8 --lba=0 --num=8 DEV", sgIllegal, ""},
 		{"VERIFY(10), BYTCHK", "sg_verify --ndo=4096 --in=p8 -l 0 -c 8 DEV", 0, ""},
@@ -82,9 +89,58 @@ func commands(t *testing.T, r *rig) {
 		if tt.name != "COMPARE AND WRITE, other data" && strings.HasPrefix(tt.name, "COMPARE") || strings.HasPrefix(tt.name, "READ(6)") {
 			r.run(t, "dd if=/pattern of="+sd.dev()+" bs=64k count=8 oflag=direct conv=notrunc")
 		}
-		out, status := r.try(t, "cd /run; "+strings.ReplaceAll(tt.command, "DEV", sd.dev()))
+		out, status := r.try(t, "cd /run; "+strings.NewReplacer("DEV", sd.dev(), "RAM", ram.dev()).Replace(tt.command))
 		if status != tt.status || !regexp.MustCompile(`(?m)`+tt.want).MatchString(out) {
 			t.Errorf("%s: %s: exit status %d, want %d and %q\n%s", tt.name, tt.command, status, tt.status, tt.want, out)
 		}
 	}
+}
+
+// copies has the target copy, within a unit and between units.
+func copies(t *testing.T, r *rig) {
+	d := r.serve(t, "--lun", "0="+sparse(t, 64*mib)+",thin", "--lun", "1=mem:64M", "--lun", "2=mem:64M,bs=4096", "--lun", "3="+sparse(t, 16*mib)+",ro", "--iqn", iqn)
+	l := login{port: d.ports[0]}
+	r.login(t, l)
+	from, to, large := r.disk(t, l, "0"), r.disk(t, l, "1"), r.disk(t, l, "2")
+	ro := "/dev/" + r.run(t, "ls "+r.disk(t, l, "3").block()+"/device/scsi_generic")
+	r.write(t, from.dev(), 0)
+	r.write(t, large.dev(), 0)
+	r.inspect(t, []query{
+		{from, "sg_inq DEV", []string{`3PC=1`}},
+		{from, "sg_copy_results -p DEV", []string{`Copy from block device to block device`, `Identification descriptor`}},
+		{from, "sg_xcopy if=DEV of=" + to.dev() + " bs=512 count=8192", []string{`8192 blocks, 1 command`}},
+		{to, "same DEV 0 8192 /pattern", nil},
+		{to, "sg_copy_results -s -l 1 DEV", []string{`completed without errors`, `Transfer count: 4194304$`}},
+		{from, "sg_xcopy if=DEV of=DEV bs=512 count=1024 seek=65536 bpt=100 id_usage=disable", []string{`1024 blocks, 11 commands`}},
+		{from, "same DEV 65536 1024 /pattern", nil},
+		{from, "sg_xcopy if=DEV of=" + to.dev() + " bs=512 count=64 seek=16384 id_usage=discard cat=1 --on_src", nil},
+		{to, "same DEV 16384 64 /pattern", nil},
+		{large, "sg_xcopy if=DEV of=DEV bs=4096 count=128 seek=8192", nil},
+		{large, "same DEV 65536 1024 /pattern", nil},
+	})
+	for _, command := range []string{
+		fmt.Sprintf("sg_xcopy if=%s of=%s bs=512 count=64", from.dev(), ro),                   // it must not be written
+		fmt.Sprintf("sg_xcopy if=%s of=%[1]s bs=512 count=64 seek=131040", from.dev()),        // behind the end
+		fmt.Sprintf("sg_xcopy if=%s of=%s bs=512 count=64 skip=131040", from.dev(), to.dev()), // from behind the end
+	} {
+		if out, status := r.try(t, command); status == 0 {
+			t.Errorf("%s: no error\n%s", command, out)
+		}
+	}
+}
+
+// large uses the end of a unit that needs 64-bit block addresses.
+func large(t *testing.T, r *rig) {
+	const size = 5 << 40
+	d := r.serve(t, "--lun", "0="+sparse(t, size)+",thin", "--iqn", iqn)
+	l := login{port: d.ports[0]}
+	r.login(t, l)
+	sd := r.disk(t, l, "0")
+	r.inspect(t, []query{
+		{sd, "blockdev --getsize64 DEV", []string{fmt.Sprintf(`^%d$`, int64(size))}},
+		{sd, "sg_readcap DEV", []string{fmt.Sprintf(`Last LBA=%d `, size/512-1)}},
+		{sd, fmt.Sprintf("sg_unmap --lba=%d --num=8 --force DEV", size/512-8), nil},
+	})
+	r.write(t, sd.dev(), size/mib-len(r.pattern)/mib)
+	r.reads(t, sd.dev(), size/mib-len(r.pattern)/mib, r.pattern)
 }

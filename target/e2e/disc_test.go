@@ -33,7 +33,15 @@ func disc(t *testing.T, r *rig) {
 	if got := r.run(t, "cat /sys/block/sr0/ro; sg_get_config /dev/sr0 | grep -c 'Current profile: CD-ROM'"); got != "1\n1" {
 		t.Errorf("read-only, profile: %q", got)
 	}
-	sd := r.disk(t, l, "1")
+	sr, sd := r.disk(t, l, "0"), r.disk(t, l, "1")
+	r.inspect(t, []query{
+		{sr, "sg_inq DEV", []string{`PDT=5`, `RMB=1`}},
+		{sr, "sg_vpd -a DEV", nil},
+		{sr, "sg_readcap DEV", []string{`block length=2048 `}},
+		{sr, "sg_modes -a DEV", nil},
+		{sr, "/lib/udev/cdrom_id DEV", []string{`^ID_CDROM_MEDIA=1$`, `^ID_CDROM_MEDIA_SESSION_COUNT=1$`, `^ID_CDROM_MEDIA_TRACK_COUNT_DATA=1$`}},
+		{sd, "sg_inq DEV", []string{`PDT=0`, `RMB=1`}},
+	})
 	// The kernel prevents removal as long as the disk is open, for sg_start too.
 	if out, status := r.try(t, "sg_start --eject "+sd.dev()); status != sgIllegal {
 		t.Errorf("a disk in use, ejected: exit status %d\n%s", status, out)

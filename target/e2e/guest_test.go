@@ -51,7 +51,7 @@ func boot(t *testing.T, pattern []byte) *guest {
 		g := &guest{vm: vm}
 		t.Cleanup(func() {
 			vm.Kill()
-			if t.Failed() {
+			if t.Failed() && (g.lost || g.shell == nil) {
 				t.Logf("console of the guest:\n%s", vm.Serial())
 			}
 		})

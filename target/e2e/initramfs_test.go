@@ -37,7 +37,7 @@ var packages = [...]string{
 // programs are files of those packages, or all files that match. Their
 // libraries come with them.
 var programs = [...]string{
-	"bin/busybox", "bin/kmod", "bin/udevadm", "lib/udev/scsi_id",
+	"bin/busybox", "bin/kmod", "bin/udevadm", "lib/udev/scsi_id", "lib/udev/cdrom_id",
 	"sbin/iscsid", "sbin/iscsiadm",
 	"sbin/mke2fs", "sbin/e2fsck", "sbin/mkfs.xfs", "sbin/xfs_repair",
 	"sbin/dmsetup", "sbin/multipath", "sbin/multipathd", "sbin/mpathpersist",

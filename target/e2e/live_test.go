@@ -79,6 +79,9 @@ func live(t *testing.T, r *rig) {
 	if out, status := r.try(t, "sg_turs "+sd.dev()+"; sg_turs "+sd.dev()); status != sgIllegal {
 		t.Errorf("a unit that was removed answers: exit status %d\n%s", status, out)
 	}
+	if out, status := r.try(t, "dd if=/pattern of="+sd.dev()+" bs=64k count=1 oflag=direct conv=notrunc"); status == 0 {
+		t.Errorf("a unit that was removed can be written: %s", out)
+	}
 	r.run(t, "echo 1 >"+sd.block()+"/device/delete && "+rescan)
 	if all := r.disks(t, l); len(all) != 1 {
 		t.Errorf("units after one was removed: %v", all)

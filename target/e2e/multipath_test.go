@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -28,6 +29,17 @@ func multipath(t *testing.T, r *rig) {
 		r.until(t, fmt.Sprintf("[ $(multipathd show paths format '%%t %%o' | grep -c 'active running') = %d ]", n))
 	}
 	usable(2)
+	r.run(t, "multipath -ll | grep \"hwhandler='1 alua'\"")
+	for _, s := range []struct{ args, want string }{
+		{"-o -G -S 0xabc", ""},
+		{"-i -k", "2 registered"},
+		{"-o -R -K 0xabc -T 5", ""},
+		{"-i -r", "Key = 0xabc"},
+	} {
+		if got := r.run(t, fmt.Sprintf("mpathpersist %s %s", s.args, dev)); !strings.Contains(got, s.want) {
+			t.Errorf("mpathpersist %s: no %q in\n%s", s.args, s.want, got)
+		}
+	}
 	advance, stop := r.load(t, dev)
 	for _, lose := range []struct {
 		name      string
