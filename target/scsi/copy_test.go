@@ -201,7 +201,6 @@ func TestCopyListErrors(t *testing.T) {
 		{"reserved in header", func(_ *copySpec, b []byte) []byte { b[7] = 1; return b }, invalidFieldInParameter, 4},
 		{"inline data", func(_ *copySpec, b []byte) []byte { b[15] = 4; return append(b, 0, 0, 0, 0) }, inlineDataTooLong, 12},
 		{"type of target", func(_ *copySpec, b []byte) []byte { b[48] = 0xe0; return b }, targetTypeUnknown, 48},
-		{"LU ID type", func(_ *copySpec, b []byte) []byte { b[17] = 0x40; return b }, invalidFieldInParameter, 17},
 		{"initiator port", func(_ *copySpec, b []byte) []byte { b[19] = 1; return b }, invalidFieldInParameter, 18},
 		{"code set", func(_ *copySpec, b []byte) []byte { b[20] |= 0x50; return b }, invalidFieldInParameter, 20},
 		{"association", func(_ *copySpec, b []byte) []byte { b[21] |= 0x80; return b }, invalidFieldInParameter, 21},

@@ -119,13 +119,13 @@ func pointed(c code, i int) sense {
 }
 
 // decodeCopyTarget reads the CSCD descriptor that is at byte at of the list.
+// LU ID TYPE is about descriptors with an LU IDENTIFIER field; this kind has
+// none, so it is ignored (SPC-4 section 6.4.5).
 func decodeCopyTarget(d []byte, at int) (copyTarget, sense) {
 	n := int(d[7])
 	switch {
 	case d[0] != identification:
 		return copyTarget{}, pointed(targetTypeUnknown, at)
-	case d[1]&0xc0 != 0: // LU ID TYPE: not a LUN
-		return copyTarget{}, badParameter(at + 1)
 	case d[2] != 0 || d[3] != 0: // there are no initiator ports to choose from
 		return copyTarget{}, badParameter(at + 2)
 	case d[4]&0xf0 != 0:
