@@ -8,6 +8,7 @@ SHELL := /bin/bash
 RUN_PACKAGES  := ca-certificates qemu-system-x86 qemu-utils qemu-block-extra ipxe-qemu libiscsi-bin
 TEST_PACKAGES := gcc libc6-dev dosfstools e2fsprogs gdisk grub-common grub-pc-bin iproute2 mount mtools tgt xorriso
 BENCH_PACKAGES := tgt iperf3
+CONFORMANCE_PACKAGES := tgt tshark wireshark-common
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 export CGO_ENABLED ?= 1
@@ -36,8 +37,8 @@ unit: ## unit tests with -race
 e2e: image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd
 	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 20m ./appliance/e2e ./target/e2e
 
-conformance: deps-test ## foreign initiators against targetd
-	@$(GO) test -count 1 -v -timeout 20m -run 'Libiscsi|QEMU' ./target
+conformance: deps-conformance ## foreign initiators and long tests against targetd; writes target/CONFORMANCE.md (root; CONFORMANCE_FLAGS)
+	@$(GO) run ./target/conformance $(CONFORMANCE_FLAGS)
 
 bench: deps-bench ## targetd beside tgt, in turn; writes target/BENCHMARKS.md (BENCH_FLAGS)
 	@$(GO) run ./target/bench --out target/BENCHMARKS.md $(BENCH_FLAGS)
@@ -60,10 +61,11 @@ clean: ## remove build/, with the disks of make run
 deps-run: PACKAGES := $(RUN_PACKAGES)
 deps-test: PACKAGES := $(RUN_PACKAGES) $(TEST_PACKAGES)
 deps-bench: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
-deps-run deps-test deps-bench:
+deps-conformance: PACKAGES := $(RUN_PACKAGES) $(TEST_PACKAGES) $(CONFORMANCE_PACKAGES)
+deps-run deps-test deps-bench deps-conformance:
 	@missing=; for p in $(PACKAGES); do \
 	  dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; \
 	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
 
-.PHONY: help run image test check unit e2e conformance bench gobench fuzz fresh clean deps-run deps-test deps-bench
+.PHONY: help run image test check unit e2e conformance bench gobench fuzz fresh clean deps-run deps-test deps-bench deps-conformance

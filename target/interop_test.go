@@ -4,20 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"sanstick/target"
@@ -200,133 +196,3 @@ func TestQEMU(t *testing.T) {
 		contains(t, run(t, write...), "Run completed")
 	}
 }
-
-// suites are the parts of libiscsi's test suite that must pass, on each of the
-// units named. Each runs in a process of its own: tests that skip leave a hook
-// in place which spoils the next ones. iscsi-test-cu counts a test that skips
-// as passed, so every reason to skip that is fine has to be here, with how
-// often it is given. Some reasons show with -V only.
-var suites = []struct {
-	name  string
-	luns  string
-	skips map[string]int
-}{
-	// All of SCSI.ExtendedCopy but ValidTgtDescr, which wants INVALID FIELD IN
-	// CDB for a field of the parameter list.
-	{"SCSI.ExtendedCopy.Simple", both, nil},
-	{"SCSI.ExtendedCopy.ParamHdr", both, nil},
-	{"SCSI.ExtendedCopy.DescrLimits", both, nil},
-	{"SCSI.ExtendedCopy.DescrType", both, nil},
-	{"SCSI.ExtendedCopy.ValidSegDescr", both, nil},
-	{"SCSI.ReceiveCopyResults", both, nil},
-	{"SCSI.Inquiry", thin, nil},
-	{"SCSI.Inquiry", thick, map[string]int{fully: 1}},
-	{"SCSI.Mandatory", both, nil},
-	{"SCSI.ModeSense6", both, nil},
-	{"SCSI.MultipathIO.Simple", both, nil},
-	{"SCSI.MultipathIO.Reset", both, nil},
-	{"SCSI.PreventAllow", removable, nil},
-	{"SCSI.PrinReadKeys", thick, nil},
-	{"SCSI.PrinReportCapabilities", thick, nil},
-	{"SCSI.PrinServiceactionRange", thick, nil},
-	{"SCSI.ProutClear", thick, nil},
-	{"SCSI.ProutPreempt", thick, nil},
-	{"SCSI.ProutRegister", thick, nil},
-	{"SCSI.ProutReserve", thick, nil},
-	{"SCSI.Read6", both, nil},
-	{"SCSI.Read10", both, nil},
-	{"SCSI.Read12", both, nil},
-	{"SCSI.Read16", both, nil},
-	{"SCSI.ReadCapacity10", both, nil},
-	{"SCSI.ReadCapacity16", both, nil},
-	{"SCSI.ReportSupportedOpcodes", both, nil},
-	{"SCSI.Reserve6", thick, nil},
-	{"SCSI.StartStopUnit", removable, nil},
-	{"SCSI.TestUnitReady", both, nil},
-	{"SCSI.Unmap", thin, nil},
-	{"SCSI.Verify10", both, nil},
-	{"SCSI.Verify12", thin, nil},
-	{"SCSI.Verify16", thin, nil},
-	{"SCSI.Write10", both, nil},
-	{"SCSI.Write12", both, nil},
-	{"SCSI.Write16", both, nil},
-	{"SCSI.WriteSame10", thin, map[string]int{"WRITESAME10 does not support 0-blocks.": 1}}, // WSNZ
-	{"SCSI.WriteSame10", thick, map[string]int{"WRITESAME10 does not support 0-blocks.": 1, fully: 4}},
-	{"SCSI.WriteSame16", thin, map[string]int{"WRITESAME16 does not support 0-blocks.": 1}},
-	{"SCSI.WriteSame16", thick, map[string]int{"WRITESAME16 does not support 0-blocks.": 1, fully: 4}},
-	{"iSCSI.iSCSIcmdsn", thin, nil},
-	{"iSCSI.iSCSIdatasn", thin, nil},
-	{"iSCSI.iSCSIResiduals", thin, nil},
-	{"iSCSI.iSCSITMF", thin, nil},
-}
-
-// The LUNs of serve, and what tests of UNMAP say about the one without.
-const (
-	thick, thin, removable = "0", "1", "2"
-	both                   = thick + thin
-	fully                  = "Logical unit is fully provisioned. Skipping test"
-)
-
-// cunit is the result file of iscsi-test-cu -x.
-type cunit struct {
-	Successes []string `xml:"CUNIT_RESULT_LISTING>CUNIT_RUN_SUITE>CUNIT_RUN_SUITE_SUCCESS>CUNIT_RUN_TEST_RECORD>CUNIT_RUN_TEST_SUCCESS>TEST_NAME"`
-	Failures  []struct {
-		Test      string `xml:"TEST_NAME"`
-		File      string `xml:"FILE_NAME"`
-		Line      string `xml:"LINE_NUMBER"`
-		Condition string `xml:"CONDITION"`
-	} `xml:"CUNIT_RESULT_LISTING>CUNIT_RUN_SUITE>CUNIT_RUN_SUITE_SUCCESS>CUNIT_RUN_TEST_RECORD>CUNIT_RUN_TEST_FAILURE"`
-}
-
-func TestLibiscsiSuites(t *testing.T) {
-	t.Parallel()
-	for _, s := range suites {
-		for _, lun := range strings.Split(s.luns, "") {
-			t.Run(s.name+"/"+lun, func(t *testing.T) {
-				t.Parallel()
-				testSuite(t, s.name, lun, s.skips)
-			})
-		}
-	}
-}
-
-// testSuite runs a suite of iscsi-test-cu on a server of its own.
-func testSuite(t *testing.T, name, lun string, skips map[string]int) {
-	t.Helper()
-	url := "iscsi://" + serve(t) + "/" + openIQN + "/" + lun
-	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "iscsi-test-cu", "-d", "-V", "-x", "-t", name, url, url)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("cannot run iscsi-test-cu (apt-get install libiscsi-bin): %v\n%s", err, out)
-	}
-	file, err := os.ReadFile(filepath.Join(dir, "CUnitAutomated-Results.xml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r cunit
-	dec := xml.NewDecoder(bytes.NewReader(file))
-	dec.Strict = false
-	if err := dec.Decode(&r); err != nil {
-		t.Fatalf("cannot read the results: %v", err)
-	}
-	if len(r.Successes) == 0 {
-		t.Errorf("no test has run:\n%s", file)
-	}
-	for _, f := range r.Failures {
-		t.Errorf("%s: %s:%s %s", strings.TrimSpace(f.Test), f.File, f.Line, f.Condition)
-	}
-	got := map[string]int{}
-	for _, m := range skipped.FindAllSubmatch(out, -1) {
-		got[string(m[1])]++
-	}
-	if diff := cmp.Diff(skips, got, cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("tests skipped (-want +got):\n%s\n%s", diff, out)
-	}
-}
-
-// skipped finds the reasons that the tool gives for skipping.
-var skipped = regexp.MustCompile(`(?m)\[SKIPP(?:ED|ING)\] *(.*?)\s*$`)

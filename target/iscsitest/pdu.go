@@ -43,6 +43,17 @@ func (p *PDU) String() string {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Bytes returns the PDU as it goes over the wire with these digests. It sets
+// the lengths in the header.
+func (p PDU) Bytes(headerDigest, dataDigest bool) []byte {
+	return p.encode(headerDigest, dataDigest, SpoilNothing)
+}
+
+// ReadPDU reads one PDU that has these digests. A wrong one is an error.
+func ReadPDU(r io.Reader, headerDigest, dataDigest bool) (PDU, error) {
+	return decode(r, headerDigest, dataDigest)
+}
+
 // maxData bounds what a target may send.
 const maxData = 1 << 24
 
