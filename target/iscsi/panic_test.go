@@ -70,3 +70,23 @@ func TestPanicEndsOneSession(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Nor does one during login, with the server's lock held.
+func TestPanicInLogin(t *testing.T) {
+	b := start(t, iscsi.Options{})
+	nowhere := "iqn.2026-01.test:nowhere"
+	if err := b.srv.Add(iscsi.Target{Name: nowhere, Initiators: []string{"*"}}); err != nil { // no device
+		t.Fatal(err)
+	}
+	c := b.dial()
+	if _, err := c.Login(iscsitest.Names(alice, nowhere)...); err == nil {
+		t.Error("a session with a target without a device")
+	}
+	good := b.session()
+	if r := b.do(good, iscsitest.TestUnitReady()); r.Status != 0 {
+		t.Errorf("%+v", r)
+	}
+	if got := b.srv.Stats(); got.Panics != 1 || got.Sessions != 1 {
+		t.Errorf("%+v", got)
+	}
+}

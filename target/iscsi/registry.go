@@ -20,41 +20,11 @@ func (s *Server) join(ctx context.Context, nc net.Conn, portal *listening, p log
 		defer s.mu.Unlock()
 		return s.newSession(nc, portal, p, nil, nil)
 	}
-	key := sessionKey{p.TargetName, portal.Group, p.InitiatorName, p.ISID}
-	s.mu.Lock()
 	for {
-		t, old := s.targets[p.TargetName], s.sessions[key]
-		var st login.Status
-		switch {
-		case t == nil:
-			st = login.Removed
-		case !t.allows(p.InitiatorName):
-			st = login.NotAllowed
-		case !t.reachable(portal.Group):
-			st = login.NotFound
-		case t.Redirect != nil: // it was added anew in the meantime
-			st = login.Unavailable
-		case t.CHAP != nil && !p.Authenticated:
-			st = login.AuthFailed
-		case t.credentials != p.Credentials: // they have changed in the meantime: again, please
-			st = login.Unavailable
-		case p.TSIH != 0 && (old == nil || old.tsih != p.TSIH):
-			st = login.NoSession
-		case p.TSIH != 0 && old.p.CID != p.CID:
-			st = login.TooManyConnections
-		case p.TSIH != 0 && !old.handOver():
-			st = login.NoSession
-		}
-		if st != login.Success {
-			s.mu.Unlock()
-			return nil, st
-		}
+		sess, old, st := s.admit(nc, portal, p)
 		if old == nil {
-			sess, st := s.newSession(nc, portal, p, t, nil)
-			s.mu.Unlock()
 			return sess, st
 		}
-		s.mu.Unlock()
 		old.kill("replaced by a new login")
 		select {
 		case <-old.done:
@@ -62,16 +32,57 @@ func (s *Server) join(ctx context.Context, nc net.Conn, portal *listening, p log
 			old.keep()
 			return nil, login.Unavailable
 		}
-		s.mu.Lock()
-		if p.TSIH != 0 {
-			sess, st := s.newSession(nc, portal, p, t, old)
-			s.mu.Unlock()
-			if st != login.Success {
-				old.keep()
-			}
-			return sess, st
+		if p.TSIH == 0 {
+			continue
 		}
+		if sess, st = s.succeed(nc, portal, p, old); st != login.Success {
+			old.keep()
+		}
+		return sess, st
 	}
+}
+
+// admit decides on a login, and enters the session if none is in its way. If
+// one is, that is returned: it has to end first.
+func (s *Server) admit(nc net.Conn, portal *listening, p login.Params) (sess, old *session, st login.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.targets[p.TargetName]
+	old = s.sessions[sessionKey{p.TargetName, portal.Group, p.InitiatorName, p.ISID}]
+	switch {
+	case t == nil:
+		st = login.Removed
+	case !t.allows(p.InitiatorName):
+		st = login.NotAllowed
+	case !t.reachable(portal.Group):
+		st = login.NotFound
+	case t.Redirect != nil: // it was added anew in the meantime
+		st = login.Unavailable
+	case t.CHAP != nil && !p.Authenticated:
+		st = login.AuthFailed
+	case t.credentials != p.Credentials: // they have changed in the meantime: again, please
+		st = login.Unavailable
+	case p.TSIH != 0 && (old == nil || old.tsih != p.TSIH):
+		st = login.NoSession
+	case p.TSIH != 0 && old.p.CID != p.CID:
+		st = login.TooManyConnections
+	case p.TSIH != 0 && !old.handOver():
+		st = login.NoSession
+	}
+	if st != login.Success {
+		return nil, nil, st
+	}
+	if old == nil {
+		sess, st = s.newSession(nc, portal, p, t, nil)
+	}
+	return sess, old, st
+}
+
+// succeed enters a session in place of one that has ended.
+func (s *Server) succeed(nc net.Conn, portal *listening, p login.Params, from *session) (*session, login.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newSession(nc, portal, p, from.target, from)
 }
 
 // newSession enters a session. s.mu is held. from is the session whose
@@ -93,7 +104,6 @@ func (s *Server) newSession(nc net.Conn, portal *listening, p login.Params, t *T
 		sess.tsih = s.lastTSIH
 		sess.startWindow(p.CmdSN)
 	}
-	s.handles[sess.tsih] = true
 	if t != nil {
 		if sess.nexus == nil {
 			isid := fmt.Sprintf("%s,i,0x%x", p.InitiatorName, p.ISID[:])
@@ -103,6 +113,7 @@ func (s *Server) newSession(nc net.Conn, portal *listening, p login.Params, t *T
 		}
 		s.sessions[sess.key] = sess
 	}
+	s.handles[sess.tsih] = true
 	return sess, login.Success
 }
 

@@ -10,6 +10,14 @@
 // run on a bounded number of goroutines a session. All queues are bounded: by
 // the command window, by byte budgets for buffers, and by making the reader
 // wait for an initiator that doesn't take its answers.
+//
+// What a connection costs at most, whatever its initiator says: 128 KiB before
+// the end of login and 400 KiB after it, for headers, text and queues; and
+// data, out of Options.Memory, of which no session can take all (pool). It has
+// two goroutines before login is over, then four, one for each task management
+// function that came and hasn't been answered (the window bounds them), and
+// Options.Workers, of which there are MaxWorkers in all sessions. A panic ends
+// the connection it is in, and is counted (Stats).
 package iscsi
 
 import (
