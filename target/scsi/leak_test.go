@@ -40,8 +40,8 @@ func TestNothingUninitialised(t *testing.T) {
 	}
 }
 
-// requests are CDBs of a data-in command: all values of the first
-// bytes, each bit of the others, one byte after the other.
+// requests are CDBs of a data-in command: all values of the byte
+// that has the page, and each bit of the others, one byte after the other.
 func requests(c *command) [][]byte {
 	first := make([]byte, len(c.usage))
 	first[0] = c.usage[0]
@@ -58,8 +58,8 @@ func requests(c *command) [][]byte {
 	all := [][]byte{first}
 	for i := 1; i < len(first)-1; i++ {
 		for v := range 256 {
-			if i > 3 && v&(v-1) != 0 {
-				continue // where no page and no action is
+			if i != 2 && v&(v-1) != 0 {
+				continue // where no page is
 			}
 			b := bytes.Clone(first)
 			b[i] |= byte(v)
@@ -89,7 +89,7 @@ func TestAllocationLengthsOfAll(t *testing.T) {
 				if whole.Status != Good || commands.find([16]byte(append(bytes.Clone(b), make([]byte, 16)...))).name != c.name {
 					continue
 				}
-				if done++; done > 20 {
+				if done++; done > 5 {
 					break
 				}
 				for n := range min(len(whole.Data)+8, 300) {
