@@ -114,6 +114,12 @@ func (r *copyRig) spec(segments ...[]byte) copySpec {
 }
 
 func TestExtendedCopy(t *testing.T) {
+	r := newCopyRig(t)
+	var want [3][]byte
+	for i := range want {
+		want[i] = content(t, r.faults[i])
+	}
+	got := make([]byte, testSize)
 	for _, tt := range []struct {
 		name     string
 		segments [][]byte
@@ -138,12 +144,7 @@ func TestExtendedCopy(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newCopyRig(t)
 			sizes := []int{512, 512, 4096}
-			var want, moved [3][]byte
-			for i := range want {
-				want[i] = content(t, r.faults[i])
-			}
 			total := 0
 			for _, s := range tt.segments {
 				src, dst := s[5], s[7]
@@ -161,8 +162,8 @@ func TestExtendedCopy(t *testing.T) {
 				t.Fatalf("%v, sense %x", res.Status, res.Sense)
 			}
 			for i := range want {
-				if moved[i] = content(t, r.faults[i]); !bytes.Equal(want[i], moved[i]) {
-					t.Errorf("unit %d has other bytes", i)
+				if _, err := r.faults[i].ReadAt(got, 0); err != nil || !bytes.Equal(want[i], got) {
+					t.Errorf("unit %d has other bytes: %v", i, err)
 				}
 			}
 			wantBytes(t, "status", r.good(t, "84 00 01 00000000000000 000000ff 00 00", nil),
