@@ -44,3 +44,31 @@ func TestTooManyRegistrations(t *testing.T) {
 		t.Errorf("READ KEYS: %d bytes", got)
 	}
 }
+
+// A parameter list of any other length than the right one is refused, and so
+// is one that has not come as a whole.
+func TestPROutListLength(t *testing.T) {
+	c := newCluster(t, UnitOptions{})
+	for action := range byte(8) {
+		for n := range 100 {
+			if n == prList {
+				continue
+			}
+			list := make([]byte, n)
+			copy(list, parameters(0, 1, 0))
+			wantSense(t, c.prOut("a", action, 1, list), illegalRequest, parameterListLength)
+		}
+		for _, n := range []uint32{prList + 1, maxPROut, maxPROut + 1, 1 << 31, 0xffffffff} {
+			cdb := fmt.Sprintf("5f %02x 01 0000 %08x 00", action, n)
+			wantSense(t, run(c.nodes["a"], 0, cdb, parameters(0, 1, 0)), illegalRequest, parameterListLength)
+		}
+	}
+	c.want("", "")
+	for sa := byte(8); sa < 32; sa++ {
+		wantSense(t, c.prOut("a", sa, 1, parameters(0, 1, 0)), illegalRequest, invalidFieldInCDB)
+	}
+	// More than the list is ignored.
+	if r := run(c.nodes["a"], 0, "5f 00 00 0000 00000018 00", append(parameters(0, 1, 0), 1, 2, 3)); r.Status != Good {
+		t.Errorf("%v, sense %x", r.Status, r.Sense)
+	}
+}
