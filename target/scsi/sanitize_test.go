@@ -137,6 +137,11 @@ func TestSanitizeInProgress(t *testing.T) {
 			for r.unit.sanitizing.Load() == nil {
 				time.Sleep(time.Millisecond)
 			}
+			select {
+			case <-arrived:
+				t.Error("it began to write while another was writing there")
+			case <-afterMoment():
+			}
 			wantSense(t, late.Run(make([]byte, 512), nil), notReady, sanitizeInProgress)
 			for _, n := range []*Nexus{r.nexus, other} {
 				for _, c := range []string{
@@ -175,6 +180,24 @@ func TestSanitizeInProgress(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A command that waits for its range while an operation begins doesn't get it.
+func TestSanitizeBeginsWhileWaiting(t *testing.T) {
+	u := newRig(t, memdev.Options{}, UnitOptions{}).unit
+	h := u.ranges.lock(0, 512, true)
+	got := make(chan sense)
+	go func() {
+		_, bad := u.share(0, 512)
+		got <- bad
+	}()
+	<-afterMoment()
+	u.sanitizing.Store(&sanitizing{})
+	h.release()
+	if bad := <-got; bad.code != sanitizeInProgress {
+		t.Errorf("got %+v", bad)
+	}
+	u.ranges.lock(0, 512, true).release() // nothing is held
 }
 
 func TestSanitizeProgress(t *testing.T) {
