@@ -75,7 +75,7 @@ func TestInfo(t *testing.T) {
 	}
 	defer d.Close()
 	i := d.Info()
-	if i.Size != 8<<20 || i.LogicalBlock != 512 || i.PhysicalBlock != 4096 || !i.WriteCache || !i.CanUnmap || i.ReadsZero {
+	if i.Size != 8<<20 || i.LogicalBlock != 512 || i.PhysicalBlock != 4096 || !i.WriteCache || !i.CanUnmap || i.ReadsZero || i.AtomicWrite != 512 || i.AtomicAlign != 512 {
 		t.Errorf("got %+v", i)
 	}
 	// The device grows while it is open.

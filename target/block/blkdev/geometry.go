@@ -29,6 +29,12 @@ type geometry struct {
 // blkRotational is BLKROTATIONAL of linux/fs.h, _IO(0x12, 126).
 const blkRotational = 0x127e
 
+// blkAlignOffset is BLKALIGNOFF of linux/fs.h, _IO(0x12, 122).
+const blkAlignOffset = 0x127a
+
+// sector is what every disk writes as a whole, in bytes.
+const sector = 512
+
 func readGeometry(f *os.File) (g geometry, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -58,6 +64,9 @@ func readGeometry(f *os.File) (g geometry, err error) {
 		g.rotational = rotational != 0
 	}
 	g.atomic = atomicWrite("/sys", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
+	if v, err := unix.IoctlGetUint32(int(f.Fd()), blkAlignOffset); err != nil || v != 0 {
+		g.atomic = sector // its physical blocks don't begin where it does
+	}
 	g.discard = discardGranularity("/sys", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
 	return g, nil
 }
@@ -100,7 +109,6 @@ func atomicWrite(sys string, major, minor uint32) int {
 
 // smallestBlock looks at most so many levels of devices down.
 func smallestBlock(dir string, levels int) int {
-	const sector = 512 // what every disk can do
 	smallest := int64(0)
 	for _, queue := range []string{"queue", "../queue"} {
 		if n, err := readNumber(dir + "/" + queue + "/physical_block_size"); err == nil {
