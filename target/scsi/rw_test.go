@@ -321,7 +321,7 @@ func TestVerify(t *testing.T) {
 	r.good(t, "2f 02 00000005 00 0002 00", data)
 	r.good(t, "8f 02 0000000000000005 00000002 00 00", data)
 	r.good(t, "af 02 00000005 00000002 00 00", data)
-	r.good(t, "2f 02 00000005 00 0002 00", data[:512]) // the initiator has sent one block
+	wantSense(t, r.run("2f 02 00000005 00 0002 00", data[:512]), illegalRequest, invalidFieldInIU) // the initiator has sent one block
 	r.good(t, "2f 06 00000005 00 0001 00", data[:512])
 	r.good(t, "2f 06 00000100 00 1000 00", make([]byte, 512)) // more than one chunk
 

@@ -109,9 +109,6 @@ var explanations = []explanation{
 	{"VERIFY compares: tgt says GOOD without", func(d *difference) bool {
 		return d.failed(miscompare) && d.tgt.Status == 0 && d.is(0x2f, 0x8f, 0xaf)
 	}},
-	{"VERIFY of less data than blocks: tgt reports no residual", func(d *difference) bool {
-		return d.good() && !d.data && d.ours.Overflow && d.is(0x2f, 0x8f, 0xaf)
-	}},
 	{"data that isn't expected, or isn't used: tgt reports no residual (RFC 7143 section 11.4.5)", func(d *difference) bool {
 		return d.good() && !d.data && d.ends() && (d.ours.Overflow || d.ours.Underflow) && d.tgt.Residual == 0 && d.is(blocks...)
 	}},
@@ -158,7 +155,8 @@ var explanations = []explanation{
 		return d.is(0x41, 0x93) && d.failed(fieldInCDB) && d.tgt.Status == 0
 	}},
 	{"WRITE SAME with NDOB has no data: ours refuses some; tgt, which has no NDOB, wants a block", func(d *difference) bool {
-		return d.is(0x93) && d.cmd.CDB[1]&1 == 1 && (d.failed(fieldInUnit) && d.ours.Underflow || d.ours.Status == 0 && d.senses(0, listLength))
+		return d.is(0x93) && d.cmd.CDB[1]&1 == 1 && (d.failed(fieldInUnit) && d.ours.Underflow ||
+			d.ours.Status == 0 && (d.senses(0, listLength) || d.senses(0, 0x031100)))
 	}},
 	{"NACA in a command that neither has", func(d *difference) bool {
 		return d.failed(noSuchCommand) && d.senses(0, fieldInCDB)
@@ -169,6 +167,7 @@ var explanations = []explanation{
 	{"two errors at once, of which each tells another", func(d *difference) bool {
 		return d.ours.Status == 2 && d.tgt.Status == 2 && (d.action(0x9e, 0x12) && d.failed(lbaOutOfRange) && d.senses(0, fieldInCDB) ||
 			d.is(0x41, 0x93) && d.failed(fieldInCDB) && d.senses(0, lbaOutOfRange) ||
+			d.is(0x35, 0x91) && d.failed(lbaOutOfRange) && d.senses(0, fieldInCDB) ||
 			d.is(0x15, 0x55) && d.failed(fieldInList) && d.senses(0, listLength))
 	}},
 	{"UNMAP of an LBA behind the last: tgt has another sense code for it", func(d *difference) bool {
@@ -219,5 +218,8 @@ var explanations = []explanation{
 	}},
 	{"REQUEST SENSE with DESC: tgt doesn't look", func(d *difference) bool {
 		return d.good() && d.ends() && d.is(0x03) && d.cmd.CDB[1]&1 == 1
+	}},
+	{"a VPD page that ours doesn't have: tgt answers by the lower bits of another", func(d *difference) bool {
+		return d.is(0x12) && d.failed(fieldInCDB) && d.cmd.CDB[1]&1 == 1 && d.tgt.Status == 0 && d.cmd.CDB[2]&0x80 == 0
 	}},
 }

@@ -329,7 +329,7 @@ func (s *sweep) writeResiduals(tp *template, cdb []byte, what string, want, edtl
 		}
 	}
 	if tp.class == exactly {
-		if edtl < want && r.Status == 0 && !tp.partly {
+		if edtl < want && r.Status == 0 {
 			s.Errorf("%s: GOOD with too little data", what)
 		}
 		if !tp.one && !(tp.perBlock > blockSize) {

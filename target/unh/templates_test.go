@@ -43,9 +43,6 @@ type template struct {
 	// says that there is one block of data whatever the length.
 	perBlock int
 	one      bool
-	// partly says that less data than blocks does what it can, and the residual
-	// tells.
-	partly bool
 }
 
 const none = -1
@@ -98,7 +95,7 @@ var templates = []template{
 	{op: 0x28, action: none, name: "READ (10)", class: readBlocks, at: 7, size: 2, length: 10},
 	{op: 0x2a, action: none, name: "WRITE (10)", class: writeRange, at: 7, size: 2, length: 10},
 	{op: 0x2e, action: none, name: "WRITE AND VERIFY (10)", class: writeRange, at: 7, size: 2, length: 10},
-	{op: 0x2f, action: none, name: "VERIFY (10)", class: exactly, at: 7, size: 2, length: 10, variants: set([]byte{1, 2}), partly: true},
+	{op: 0x2f, action: none, name: "VERIFY (10)", class: exactly, at: 7, size: 2, length: 10, variants: set([]byte{1, 2})},
 	{op: 0x34, action: none, name: "PRE-FETCH (10)", length: 10},
 	{op: 0x35, action: none, name: "SYNCHRONIZE CACHE (10)", length: 10},
 	{op: 0x37, action: none, name: "READ DEFECT DATA (10)", class: answers, at: 7, size: 2, length: 10, variants: set([]byte{2, 0x1d}, []byte{2, 0x0d})},
@@ -139,7 +136,7 @@ var templates = []template{
 	{op: 0x8a, action: none, name: "WRITE (16)", class: writeRange, at: 10, size: 4, length: 16},
 	{op: 0x8b, action: none, name: "ORWRITE (16)", class: exactly, at: 10, size: 4, length: 16},
 	{op: 0x8e, action: none, name: "WRITE AND VERIFY (16)", class: writeRange, at: 10, size: 4, length: 16},
-	{op: 0x8f, action: none, name: "VERIFY (16)", class: exactly, at: 10, size: 4, length: 16, variants: set([]byte{1, 2}), partly: true},
+	{op: 0x8f, action: none, name: "VERIFY (16)", class: exactly, at: 10, size: 4, length: 16, variants: set([]byte{1, 2})},
 	{op: 0x90, action: none, name: "PRE-FETCH (16)", length: 16},
 	{op: 0x91, action: none, name: "SYNCHRONIZE CACHE (16)", length: 16},
 	{op: 0x93, action: none, name: "WRITE SAME (16)", class: exactly, at: 10, size: 4, length: 16, one: true},
@@ -157,7 +154,7 @@ var templates = []template{
 	{op: 0xa8, action: none, name: "READ (12)", class: readBlocks, at: 6, size: 4, length: 12},
 	{op: 0xaa, action: none, name: "WRITE (12)", class: writeRange, at: 6, size: 4, length: 12},
 	{op: 0xae, action: none, name: "WRITE AND VERIFY (12)", class: writeRange, at: 6, size: 4, length: 12},
-	{op: 0xaf, action: none, name: "VERIFY (12)", class: exactly, at: 6, size: 4, length: 12, variants: set([]byte{1, 2}), partly: true},
+	{op: 0xaf, action: none, name: "VERIFY (12)", class: exactly, at: 6, size: 4, length: 12, variants: set([]byte{1, 2})},
 	{op: 0xb7, action: none, name: "READ DEFECT DATA (12)", class: answers, at: 6, size: 4, length: 12, variants: set([]byte{1, 0x1d}, []byte{1, 0x0d})},
 }
 
