@@ -46,11 +46,8 @@ bench: deps-bench ## targetd beside tgt, in turn; writes target/BENCHMARKS.md (B
 gobench: ## Go benchmarks of the target's hot paths
 	@$(GO) test -run '^$$' -bench . -benchmem ./target/...
 
-fuzz: ## fuzz every decoder, FUZZTIME (10s) each
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-10s} $$pkg; \
-	  done; done
+fuzz: ## fuzz every decoder, FUZZTIME (10s) each; totals go to target/FUZZ.md
+	@.ci/fuzz
 
 fresh: ## prove `make test` and `make run` on a fresh Debian root (root, slow)
 	@.ci/fresh

@@ -205,3 +205,27 @@ func FuzzDecodeBinary(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCHAP answers the challenge with anything. Nobody knows the secret here.
+func FuzzCHAP(f *testing.F) {
+	f.Add("5", "0xalice", "0x00112233445566778899aabbccddeeff", "1", "0x0011")
+	f.Add("8,7,6,5", "0xalice", "0bAAAA", "0xff", "0bAAAA")
+	f.Add("7", "", "0x", "256", "0x")
+	f.Fuzz(func(t *testing.T, algs, user, response, id, challenge string) {
+		l := newLogin(directory{mutual: true})
+		defer l.Close()
+		first, second := req(0, 0), req(0, 1)
+		if r, _ := l.Step(&first, join(names("iqn.t:locked", "AuthMethod=CHAP")...)); r.Status != 0 {
+			t.Fatalf("%+v", r)
+		}
+		for _, keys := range [][]string{{"CHAP_A=" + algs}, {"CHAP_N=" + user, "CHAP_R=" + response, "CHAP_I=" + id, "CHAP_C=" + challenge}} {
+			r, text := l.Step(&second, join(keys...))
+			if len(text) > MaxData {
+				t.Fatalf("answer of %d bytes", len(text))
+			}
+			if r.Transit || l.Params().Authenticated {
+				t.Fatal("authenticated without the secret")
+			}
+		}
+	})
+}
