@@ -40,10 +40,17 @@ type bench struct {
 
 func start(t *testing.T, o iscsi.Options) *bench {
 	t.Helper()
+	return startWith(t, o, func(*iscsi.Server) {})
+}
+
+// startWith is start, with something done to the server before it serves.
+func startWith(t *testing.T, o iscsi.Options, prepare func(*iscsi.Server)) *bench {
+	t.Helper()
 	if o.LogoutGrace == 0 {
 		o.LogoutGrace = 50 * time.Millisecond // most tests leave without a word
 	}
 	b := &bench{t: t, srv: iscsi.NewServer(o)}
+	prepare(b.srv)
 	var units []*scsi.Unit
 	for i := range 2 {
 		mem, err := memdev.New(diskSize, memdev.Options{})

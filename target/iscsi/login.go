@@ -33,7 +33,7 @@ func (s *Server) login(ctx context.Context, nc net.Conn, portal *listening, log 
 	fsm := login.New(s.loginConfig(portal.Group))
 	defer fsm.Close()
 	var out pdu.Batch
-	for statSN := uint32(1); ; statSN++ {
+	for statSN := s.firstStatSN; ; statSN++ {
 		h, ahs, err := r.Next()
 		if err != nil {
 			return nil, fmt.Errorf("cannot read a login request: %w", err)

@@ -117,6 +117,8 @@ type Server struct {
 	lastTSIH uint16
 
 	credentials uint64 // the last Target.credentials
+
+	firstStatSN uint32 // of a connection
 }
 
 // NewServer returns a Server without targets.
@@ -129,6 +131,8 @@ func NewServer(o Options) *Server {
 		sessions: make(map[sessionKey]*session),
 		portals:  make(map[*listening]bool),
 		handles:  make(map[uint16]bool),
+
+		firstStatSN: 1,
 	}
 }
 

@@ -226,15 +226,23 @@ func TestCmdSN(t *testing.T) {
 	}
 }
 
-func TestCmdSNWraps(t *testing.T) {
-	b := start(t, iscsi.Options{})
+// Command and status numbers go on after 2^32-1.
+func TestNumbersWrap(t *testing.T) {
+	b := startWith(t, iscsi.Options{}, func(s *iscsi.Server) { s.SetFirstStatSN(0xffffff10) })
 	c := b.dial()
-	c.CmdSN = 0xfffffff0
+	c.CmdSN = 0xffffff00
 	b.login(c, alice)
-	for range 64 {
+	for range 512 {
+		want := c.ExpStatSN
 		if r := b.do(c, iscsitest.TestUnitReady()); r.Status != 0 {
 			t.Fatalf("%+v", r)
 		}
+		if c.ExpStatSN != want+1 {
+			t.Fatalf("StatSN %#x after %#x", c.ExpStatSN-1, want)
+		}
+	}
+	if c.CmdSN > 1024 || c.ExpStatSN > 1024 {
+		t.Errorf("CmdSN %#x, StatSN %#x", c.CmdSN, c.ExpStatSN)
 	}
 }
 
