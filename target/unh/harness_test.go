@@ -85,14 +85,25 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// serve starts our own target.
+// serve starts our own target with a disk.
 func serve(t *testing.T) (addr string) {
 	t.Helper()
-	dev, err := memdev.New(diskSize, memdev.Options{})
+	return serveUnit(t, scsi.UnitOptions{Thin: true})
+}
+
+// serveUnit starts our own target with a unit of some kind.
+func serveUnit(t *testing.T, o scsi.UnitOptions) (addr string) {
+	t.Helper()
+	o.Identity = scsi.Identity{Serial: "UNH", NAA: scsi.NAAFromUUID("UNH")}
+	size := int64(diskSize)
+	if o.Disc {
+		size = 2 << 30 // a DVD; it takes no memory
+	}
+	dev, err := memdev.New(size, memdev.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	unit, err := scsi.NewUnit(dev, scsi.UnitOptions{Thin: true, Identity: scsi.Identity{Serial: "UNH", NAA: scsi.NAAFromUUID("UNH")}})
+	unit, err := scsi.NewUnit(dev, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sanstick/target/iscsitest"
+	"sanstick/target/scsi"
 )
 
 // sweep is a session for many commands.
@@ -17,12 +18,12 @@ type sweep struct {
 	c *iscsitest.Conn
 }
 
-func newSweep(t *testing.T) *sweep {
+func newSweep(t *testing.T, o scsi.UnitOptions) *sweep {
 	t.Helper()
 	if *portal != "" {
 		t.Skip("for our own target")
 	}
-	b := newBench(t)
+	b := &bench{T: t, addr: serveUnit(t, o)}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	c, err := iscsitest.Dial(ctx, b.addr)
@@ -84,8 +85,8 @@ func (s *sweep) many(n int, command func(i int) iscsitest.Command, check func(i 
 
 // withTemplates runs a test for the commands of some classes that the target
 // has. A command without template fails.
-func withTemplates(t *testing.T, run func(s *sweep, tp *template), classes ...class) {
-	s := newSweep(t)
+func withTemplates(t *testing.T, o scsi.UnitOptions, run func(s *sweep, tp *template), classes ...class) {
+	s := newSweep(t, o)
 	ran := 0
 	for _, key := range s.commandsOf() {
 		i := slices.IndexFunc(templates, func(tp template) bool { return tp.key() == key })
@@ -140,53 +141,58 @@ func lengths(n, size int) []int {
 // a cut one is the beginning of the whole one, and the residual counts what the
 // initiator expected and doesn't get (SPC-4 section 4.2.5.6).
 func TestAllocationLengths(t *testing.T) {
-	withTemplates(t, func(s *sweep, tp *template) {
-		variants := [][]byte{nil}
-		if tp.variants != nil {
-			variants = tp.variants(s)
+	t.Run("disk", func(t *testing.T) { withTemplates(t, aDisk, sweepAllocation, answers) })
+	t.Run("disc", func(t *testing.T) { withTemplates(t, scsi.UnitOptions{Disc: true}, sweepAllocation, answers) })
+}
+
+var aDisk = scsi.UnitOptions{Thin: true}
+
+func sweepAllocation(s *sweep, tp *template) {
+	variants := [][]byte{nil}
+	if tp.variants != nil {
+		variants = tp.variants(s)
+	}
+	total := 0
+	for _, v := range variants {
+		most := uint32(0xffff)
+		if tp.size == 1 {
+			most = 0xff
 		}
-		total := 0
-		for _, v := range variants {
-			most := uint32(0xffff)
-			if tp.size == 1 {
-				most = 0xff
-			}
-			full := s.answer(tp.cdb(v, most))
+		full := s.answer(tp.cdb(v, most))
+		if tp.changing != nil {
+			tp.changing(full)
+		}
+		if tp.size == 4 {
+			got := s.answer(tp.cdb(v, 0xffffffff))
 			if tp.changing != nil {
-				tp.changing(full)
+				tp.changing(got)
 			}
-			if tp.size == 4 {
-				got := s.answer(tp.cdb(v, 0xffffffff))
-				if tp.changing != nil {
-					tp.changing(got)
-				}
-				s.same("the largest allocation length", full, got)
-			}
-			ls := lengths(len(full), tp.size)
-			total += len(ls)
-			// What is expected: as much, more, half.
-			expect := func(i int) int { return [3]int{ls[i], 70000, ls[i] / 2}[i%3] }
-			s.many(len(ls), func(i int) iscsitest.Command {
-				return iscsitest.Command{CDB: tp.cdb(v, uint32(ls[i])), In: expect(i)}
-			}, func(i int, r iscsitest.Result) {
-				what := fmt.Sprintf("variant % x, allocation length %d, %d expected", v, ls[i], expect(i))
-				if ls[i] < tp.least && r.Status == 2 && r.SenseCode() == 0x052400 {
-					return
-				}
-				n := min(ls[i], len(full))
-				if got, want := outcomeOf(r), residualOf(n, expect(i)); got != want {
-					s.Errorf("%s: %+v, want %+v", what, got, want)
-				}
-				if tp.changing != nil {
-					tp.changing(r.Data)
-				}
-				if want := full[:min(n, expect(i))]; !bytes.Equal(r.Data, want) {
-					s.Errorf("%s: % x, want % x", what, r.Data, want)
-				}
-			})
+			s.same("the largest allocation length", full, got)
 		}
-		s.Logf("%d variants, %d commands", len(variants), total)
-	}, answers)
+		ls := lengths(len(full), tp.size)
+		total += len(ls)
+		// What is expected: as much, more, half.
+		expect := func(i int) int { return [3]int{ls[i], 70000, ls[i] / 2}[i%3] }
+		s.many(len(ls), func(i int) iscsitest.Command {
+			return iscsitest.Command{CDB: tp.cdb(v, uint32(ls[i])), In: expect(i)}
+		}, func(i int, r iscsitest.Result) {
+			what := fmt.Sprintf("variant % x, allocation length %d, %d expected", v, ls[i], expect(i))
+			if ls[i] < tp.least && r.Status == 2 && r.SenseCode() == 0x052400 {
+				return
+			}
+			n := min(ls[i], len(full))
+			if got, want := outcomeOf(r), residualOf(n, expect(i)); got != want {
+				s.Errorf("%s: %+v, want %+v", what, got, want)
+			}
+			if tp.changing != nil {
+				tp.changing(r.Data)
+			}
+			if want := full[:min(n, expect(i))]; !bytes.Equal(r.Data, want) {
+				s.Errorf("%s: % x, want % x", what, r.Data, want)
+			}
+		})
+	}
+	s.Logf("%d variants, %d commands", len(variants), total)
 }
 
 // area is where the sweeps of data-out work, and what must not change there.
@@ -207,7 +213,7 @@ func (s *sweep) unchanged(what string, want []byte) {
 // TestParameterListLengths: a parameter list that is cut, by its length in the
 // CDB or by what comes, is refused, and nothing of it is done.
 func TestParameterListLengths(t *testing.T) {
-	withTemplates(t, func(s *sweep, tp *template) {
+	withTemplates(t, aDisk, func(s *sweep, tp *template) {
 		variants := [][]byte{nil}
 		if tp.variants != nil {
 			variants = tp.variants(s)
@@ -265,7 +271,7 @@ func TestParameterListLengths(t *testing.T) {
 func TestBlockResiduals(t *testing.T) {
 	blocks := []int{0, 1, 2, 8}
 	edtls := []int{0, 1, 511, 512, 513, 700, 1024, 1536, 4095, 4096, 4097, 8192, 65536}
-	withTemplates(t, func(s *sweep, tp *template) {
+	withTemplates(t, aDisk, func(s *sweep, tp *template) {
 		var variant []byte
 		if tp.variants != nil {
 			variant = tp.variants(s)[0]

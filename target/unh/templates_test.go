@@ -101,7 +101,7 @@ var templates = []template{
 	{op: 0x37, action: none, name: "READ DEFECT DATA (10)", class: answers, at: 7, size: 2, length: 10, variants: set([]byte{2, 0x1d}, []byte{2, 0x0d})},
 	{op: 0x41, action: none, name: "WRITE SAME (10)", class: exactly, at: 7, size: 2, length: 10, one: true},
 	{op: 0x42, action: none, name: "UNMAP", class: listed, at: 7, size: 2, length: 10, lists: fixedList(unmapList())},
-	{op: 0x43, action: none, name: "READ TOC/PMA/ATIP", class: answers, at: 7, size: 2, length: 10},
+	{op: 0x43, action: none, name: "READ TOC/PMA/ATIP", class: answers, at: 7, size: 2, length: 10, variants: set([]byte{}, []byte{1, 2}, []byte{2, 1})},
 	{op: 0x46, action: none, name: "GET CONFIGURATION", class: answers, at: 7, size: 2, length: 10},
 	{op: 0x48, action: 1, name: "SANITIZE, overwrite", class: listed, at: 7, size: 2, length: 10, lists: fixedList(list{data: overwriteList(), never: true})},
 	{op: 0x48, action: 2, name: "SANITIZE, block erase", length: 10},
@@ -110,6 +110,7 @@ var templates = []template{
 	{op: 0x4c, action: none, name: "LOG SELECT", class: listed, at: 7, size: 2, length: 10, lists: fixedList(list{data: make([]byte, 8), fails: true})},
 	{op: 0x4d, action: none, name: "LOG SENSE", class: answers, at: 7, size: 2, length: 10, variants: logPages},
 	{op: 0x51, action: none, name: "READ DISC INFORMATION", class: answers, at: 7, size: 2, length: 10},
+	{op: 0x52, action: none, name: "READ TRACK INFORMATION", class: answers, at: 7, size: 2, length: 10, variants: set([]byte{1, 1, 5, 1}, []byte{1, 0})},
 	{op: 0x55, action: none, name: "MODE SELECT (10)", class: listed, at: 7, size: 2, length: 10, variants: set([]byte{1, 0x10}), lists: modeLists(8)},
 	{op: 0x56, action: none, name: "RESERVE (10)", length: 10},
 	{op: 0x57, action: none, name: "RELEASE (10)", length: 10},
@@ -153,8 +154,10 @@ var templates = []template{
 	{op: 0xa4, action: 0x0f, name: "SET TIMESTAMP", class: listed, at: 6, size: 4, length: 12, lists: fixedList(list{data: []byte{0, 0, 0, 0, 1, 0x90, 0, 0, 0, 0, 0, 0}})},
 	{op: 0xa8, action: none, name: "READ (12)", class: readBlocks, at: 6, size: 4, length: 12},
 	{op: 0xaa, action: none, name: "WRITE (12)", class: writeRange, at: 6, size: 4, length: 12},
+	{op: 0xad, action: none, name: "READ DVD STRUCTURE", class: answers, at: 8, size: 2, length: 12, variants: set([]byte{7, 0xff}, []byte{7, 0})},
 	{op: 0xae, action: none, name: "WRITE AND VERIFY (12)", class: writeRange, at: 6, size: 4, length: 12},
 	{op: 0xaf, action: none, name: "VERIFY (12)", class: exactly, at: 6, size: 4, length: 12, variants: set([]byte{1, 2})},
+	{op: 0xbd, action: none, name: "MECHANISM STATUS", class: answers, at: 8, size: 2, length: 12},
 	{op: 0xb7, action: none, name: "READ DEFECT DATA (12)", class: answers, at: 6, size: 4, length: 12, variants: set([]byte{1, 0x1d}, []byte{1, 0x0d})},
 }
 
@@ -176,7 +179,7 @@ func inquiries(s *sweep) [][]byte {
 
 // modePages are all pages at once, one alone, and what can be changed.
 func modePages(s *sweep) [][]byte {
-	return [][]byte{{2, 0x3f}, {1, 0x08, 2, 0x08}, {2, 0x7f}}
+	return [][]byte{{2, 0x3f}, {1, 0x08, 2, 0x01}, {2, 0x7f}}
 }
 
 func logPages(s *sweep) [][]byte {
