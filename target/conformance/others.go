@@ -5,8 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -17,7 +20,10 @@ type other struct {
 	args           []string // of go test
 	passed, failed int
 	failures       []string
-	took           time.Duration
+	// captured: the tests run on a targetd, for which args get a portal, and
+	// tshark reads what is said.
+	captured  bool
+	dissected dissected
 }
 
 // otherChecks are the foreign initiators that are tested in Go, and the long
@@ -27,26 +33,80 @@ func otherChecks() []other {
 		{what: "QEMU's `iscsi:` driver, also with header digests; `iscsi-ls`, `iscsi-inq`, `iscsi-readcapacity16`",
 			args: []string{"-run", "Libiscsi|QEMU", "./target"}},
 		{what: "`Sanitize.Reset` on a slow unit", args: []string{"-run", "SanitizeReset", "./target/conformance", "-long"}},
-		{what: "UNH-IOL lists: full feature phase, login, CHAP", args: []string{"-run", "UNH", "./target/unh"}},
+		{what: "UNH-IOL lists: full feature phase, login, CHAP", args: []string{"-run", "UNH", "./target/unh"}, captured: true},
 		{what: "key negotiation against a model, 20,000 logins", args: []string{"-run", "Key|Pairs", "./target/unh", "-long"}},
 		{what: "allocation and parameter list lengths, 0 to 65,535; residuals", args: []string{"-run", "Lengths|Residuals", "./target/unh", "-long"}},
 		{what: "100,000 random commands to our target and to tgt, every difference explained", args: []string{"-run", "Differences", "./target/unh", "-long"}},
 	}
 }
 
-func runOthers(ctx context.Context) []other {
+func runOthers(ctx context.Context, bin string, capture bool) []other {
 	all := otherChecks()
 	for i := range all {
 		o := &all[i]
 		start := time.Now()
-		o.run(ctx)
-		o.took = time.Since(start)
-		fmt.Printf("%s: %d passed, %d failed, %.0f s\n", o.what, o.passed, o.failed, o.took.Seconds())
+		if o.captured && capture {
+			if err := o.runCaptured(ctx, bin); err != nil {
+				o.failures = append(o.failures, fmt.Sprintf("%s: %v", o.what, err))
+			}
+		} else {
+			o.run(ctx)
+		}
+		fmt.Printf("%s: %d passed, %d failed, %.0f s\n", o.what, o.passed, o.failed, time.Since(start).Seconds())
 		for _, f := range o.failures {
 			fmt.Println(" ", f)
 		}
 	}
 	return all
+}
+
+// unhConfig is a targetd with the targets that the tests of target/unh want.
+const unhConfig = `listen = ["127.0.0.1:0"]
+[[target]]
+iqn = "iqn.2026-01.test:unh"
+alias = "alias"
+initiators = ["*"]
+lun = [{ number = 0, path = "mem:8MiB", thin = true }]
+[[target]]
+iqn = "iqn.2026-01.test:unh-second"
+initiators = ["*"]
+lun = [{ number = 0, path = "mem:8MiB", thin = true }]
+[[target]]
+iqn = "iqn.2026-01.test:unh-chap"
+initiators = ["*"]
+chap = { user = "alice", secret = "secret-of-alice-1" }
+lun = [{ number = 0, path = "mem:8MiB", thin = true }]
+[[target]]
+iqn = "iqn.2026-01.test:unh-mutual"
+initiators = ["*"]
+chap = { user = "alice", secret = "secret-of-alice-1" }
+mutual = { user = "target", secret = "secret-of-target" }
+lun = [{ number = 0, path = "mem:8MiB", thin = true }]
+`
+
+// runCaptured runs the tests on a targetd of their own.
+func (o *other) runCaptured(ctx context.Context, bin string) (err error) {
+	dir, err := os.MkdirTemp("", "conformance-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	config := filepath.Join(dir, "targetd.toml")
+	if err := os.WriteFile(config, []byte(unhConfig), 0o600); err != nil {
+		return err
+	}
+	s, err := start(ctx, bin, 1, "--config", config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	w := watcher{ctx: ctx, dir: dir, ports: s.ports()}
+	w.begin()
+	o.args = append(o.args, "-portal", s.addrs[0])
+	o.run(ctx)
+	err = w.end()
+	o.dissected = w.found
+	return err
 }
 
 // run runs the tests and counts those that have no subtests.

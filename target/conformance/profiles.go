@@ -12,18 +12,19 @@ type profile struct {
 	what string
 	lun  string // for targetd's --lun, after "0="; FILE stands for a file of size bytes, all zeros
 	size int64
-	// sanitize allows the tests of SANITIZE, which write the whole LUN.
-	sanitize bool
-	readOnly bool
+	// readOnly: it can't be written. huge: the tests of SANITIZE aren't
+	// allowed, as they write all of it. bulky: more is moved than can be
+	// captured.
+	readOnly, huge, bulky bool
 }
 
 var profiles = []profile{
-	{"A", "thin, RAM, 64 MiB, 512-byte blocks", "mem:64MiB,thin,pbs=512", 0, true, false},
-	{"B", "thick, file, 64 MiB, 512-byte blocks", "FILE", 64 << 20, true, false},
-	{"C", "thin, file, 256 MiB, 4096-byte blocks", "FILE,thin,bs=4096", 256 << 20, true, false},
-	{"D", "thin, sparse file, 3 TiB, 512-byte blocks on 4096-byte ones (512e)", "FILE,thin,pbs=4096", 3 << 40, false, false},
-	{"E", "read-only, thin, file, 64 MiB, 512-byte blocks", "FILE,ro,thin", 64 << 20, true, true},
-	{"F", "removable, thin, file, 64 MiB, 512-byte blocks", "FILE,thin,removable", 64 << 20, true, false},
+	{name: "A", what: "thin, RAM, 64 MiB, 512-byte blocks", lun: "mem:64MiB,thin,pbs=512"},
+	{name: "B", what: "thick, file, 64 MiB, 512-byte blocks", lun: "FILE", size: 64 << 20},
+	{name: "C", what: "thin, file, 256 MiB, 4096-byte blocks", lun: "FILE,thin,bs=4096", size: 256 << 20, bulky: true},
+	{name: "D", what: "thin, sparse file, 3 TiB, 512-byte blocks on 4096-byte ones (512e)", lun: "FILE,thin,pbs=4096", size: 3 << 40, huge: true},
+	{name: "E", what: "read-only, thin, file, 64 MiB, 512-byte blocks", lun: "FILE,ro,thin", size: 64 << 20, readOnly: true},
+	{name: "F", what: "removable, thin, file, 64 MiB, 512-byte blocks", lun: "FILE,thin,removable", size: 64 << 20},
 }
 
 // cell is one run of all the suites.
@@ -60,6 +61,11 @@ func cells() []cell {
 
 // plain says that there are neither digests nor CHAP.
 func (c cell) plain() bool { return !c.header && !c.data && c.chap == noCHAP }
+
+// sparing says that the suites which move most aren't captured.
+func (c cell) sparing() bool {
+	return c.profile.bulky || !c.plain() && !(c.header && c.data && c.chap == mutual)
+}
 
 func (c cell) digests() string {
 	switch {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,16 +34,15 @@ func build(ctx context.Context, dir string, flags ...string) (string, error) {
 
 // server is a targetd that runs.
 type server struct {
-	addrs  []string // of its two portals
+	addrs  []string // of its portals
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
 	log    bytes.Buffer  // what it says
 	read   chan struct{} // closed when that is all
 }
 
-// start starts targetd with two portals on ports that the kernel picks, and
-// returns when it listens.
-func start(ctx context.Context, bin, dir string, c cell) (*server, error) {
+// startCell starts targetd with two portals for a cell.
+func startCell(ctx context.Context, bin, dir string, c cell) (*server, error) {
 	lun, err := c.profile.disk(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the disk: %w", err)
@@ -54,6 +55,12 @@ func start(ctx context.Context, bin, dir string, c cell) (*server, error) {
 	if c.chap == mutual {
 		args = append(args, "--mutual", targetUser+":"+targetSecret)
 	}
+	return start(ctx, bin, 2, args...)
+}
+
+// start starts targetd and returns when all its portals listen, on ports that
+// the kernel picks.
+func start(ctx context.Context, bin string, portals int, args ...string) (*server, error) {
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start targetd: %w", err)
@@ -74,7 +81,7 @@ func start(ctx context.Context, bin, dir string, c cell) (*server, error) {
 	go func() {
 		defer close(s.read)
 		defer out.Close()
-		s.follow(out, ready)
+		s.follow(out, portals, ready)
 	}()
 	select {
 	case <-ready:
@@ -85,14 +92,18 @@ func start(ctx context.Context, bin, dir string, c cell) (*server, error) {
 	return nil, errors.Join(errors.New("targetd does not listen"), s.stop())
 }
 
-// follow reads what targetd says and closes ready when both portals listen.
-func (s *server) follow(out io.Reader, ready chan struct{}) {
+var serving = regexp.MustCompile(`^serving \S+ on (\S+)$`)
+
+// follow reads what targetd says and closes ready when so many portals listen.
+func (s *server) follow(out io.Reader, portals int, ready chan struct{}) {
 	lines := bufio.NewScanner(io.TeeReader(out, &s.log))
 	for lines.Scan() {
-		if _, addr, ok := strings.Cut(lines.Text(), "serving "+iqn+" on "); ok && len(s.addrs) < 2 {
-			if s.addrs = append(s.addrs, addr); len(s.addrs) == 2 {
-				close(ready)
-			}
+		m := serving.FindStringSubmatch(lines.Text())
+		if m == nil || len(s.addrs) == portals || slices.Contains(s.addrs, m[1]) {
+			continue
+		}
+		if s.addrs = append(s.addrs, m[1]); len(s.addrs) == portals {
+			close(ready)
 		}
 	}
 	_, _ = io.Copy(&s.log, out) // a line that is too long

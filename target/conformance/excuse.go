@@ -7,21 +7,44 @@ import (
 	"sanstick/target/iscsitest"
 )
 
-// isCut says that a frame's answer is as long as the request's allocation
-// length and shorter than its own header says: it was cut, as it has to be, and
-// what the dissector misses is the rest. Both are the payloads of TCP segments
-// that hold whole PDUs and the answer first.
-func isCut(response, request []byte, headerDigest, dataDigest bool) bool {
+// excused says that what a dissector finds wrong with a frame of the target's is
+// its own mistake. It is one of three:
+//
+//   - an answer that is as long as the request's allocation length and shorter
+//     than its own header says: it was cut, as it has to be;
+//   - text that goes on in the next PDU (the C bit is set), and so may end
+//     anywhere;
+//   - a Reject: the header in it, that is dissected too, is the initiator's.
+//
+// Both are the payloads of TCP segments that hold whole PDUs, and the answer
+// first; request may be empty.
+func excused(response, request []byte, headerDigest, dataDigest bool) bool {
 	resp, err := iscsitest.ReadPDU(bytes.NewReader(response), headerDigest, dataDigest)
-	const dataIn, withStatus, command = 0x25, 0x01, 0x01
-	if err != nil || resp.Op() != dataIn || resp.BHS[1]&withStatus == 0 || resp.BHS[3] != 0 || resp.U32(40) != 0 {
+	if err != nil {
 		return false
 	}
+	const login, text, dataIn, reject = 0x23, 0x24, 0x25, 0x3f
+	switch resp.Op() {
+	case login, text:
+		const goesOn = 0x40
+		return resp.BHS[1]&goesOn != 0
+	case reject:
+		return len(resp.Data) == len(resp.BHS)
+	case dataIn:
+		const withStatus = 0x01
+		return resp.BHS[1]&withStatus != 0 && resp.BHS[3] == 0 && resp.U32(40) == 0 && isCut(&resp, request, headerDigest, dataDigest)
+	}
+	return false
+}
+
+// isCut says that the command's allocation length has cut the answer.
+func isCut(resp *iscsitest.PDU, request []byte, headerDigest, dataDigest bool) bool {
 	for r := bytes.NewReader(request); ; {
 		req, err := iscsitest.ReadPDU(r, headerDigest, dataDigest)
 		if err != nil {
 			return false
 		}
+		const command = 0x01
 		if req.Op() == command && req.ITT() == resp.ITT() {
 			cdb := req.BHS[32:]
 			return len(resp.Data) == allocation(cdb) && len(resp.Data) < whole(cdb, resp.Data)

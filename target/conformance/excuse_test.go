@@ -6,7 +6,7 @@ import (
 	"sanstick/target/iscsitest"
 )
 
-func TestIsCut(t *testing.T) {
+func TestExcused(t *testing.T) {
 	vpd := func(length byte) []byte { return []byte{0x12, 1, 0x83, 0, length, 0} }
 	page := []byte{0, 0x83, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
 	capacity := []byte{0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0}
@@ -28,6 +28,10 @@ func TestIsCut(t *testing.T) {
 		{"no status", vpd(8), page[:8], func(p *iscsitest.PDU) { p.BHS[1] = 0x80 }, false},
 		{"an error", vpd(8), page[:8], func(p *iscsitest.PDU) { p.BHS[3] = 2 }, false},
 		{"not the first part", vpd(8), page[:8], func(p *iscsitest.PDU) { p.Put32(40, 8) }, false},
+		{"text that goes on", vpd(8), []byte("key=val"), func(p *iscsitest.PDU) { p.BHS[0], p.BHS[1] = 0x24, 0x40 }, true},
+		{"text that ends", vpd(8), []byte("key=val"), func(p *iscsitest.PDU) { p.BHS[0], p.BHS[1] = 0x24, 0x80 }, false},
+		{"reject", vpd(8), make([]byte, 48), func(p *iscsitest.PDU) { p.BHS[0], p.BHS[1] = 0x3f, 0x80 }, true},
+		{"reject with half a header", vpd(8), make([]byte, 40), func(p *iscsitest.PDU) { p.BHS[0], p.BHS[1] = 0x3f, 0x80 }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var req, resp iscsitest.PDU
@@ -42,7 +46,7 @@ func TestIsCut(t *testing.T) {
 			nop := iscsitest.PDU{BHS: [48]byte{0x40}}
 			for _, digests := range [][2]bool{{false, false}, {true, false}, {true, true}} {
 				h, d := digests[0], digests[1]
-				got := isCut(resp.Bytes(h, d), append(nop.Bytes(h, d), req.Bytes(h, d)...), h, d)
+				got := excused(resp.Bytes(h, d), append(nop.Bytes(h, d), req.Bytes(h, d)...), h, d)
 				if got != tt.want {
 					t.Errorf("digests %v: %v, want %v", digests, got, tt.want)
 				}
