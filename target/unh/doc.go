@@ -21,5 +21,5 @@
 //
 // The lists run against another target with the flags -portal, -name,
 // -chap-name, -mutual-name and -second-name (see harness_test.go). Its LUN 0 is
-// overwritten.
+// a disk, and is overwritten. Without tgt, give -no-tgt.
 package unh

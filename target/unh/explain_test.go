@@ -70,8 +70,8 @@ var blocks = []byte{0x08, 0x0a, 0x28, 0x2a, 0x2e, 0x2f, 0x41, 0x88, 0x8a, 0x8b, 
 
 // explanations are tried in order.
 var explanations = []explanation{
-	{"tgt ends: it writes into an answer of no bytes", func(d *difference) bool {
-		return !d.answered && d.is(0x1a, 0x5a)
+	{"tgt ends: it writes into an answer of no bytes, or reads data that hasn't come", func(d *difference) bool {
+		return !d.answered && (d.is(0x1a, 0x5a) || d.is(0x41, 0x93) && len(d.cmd.Out) == 0)
 	}},
 	{"ours has no LUN 0, tgt a storage array controller; SAM-5 section 4.7.4 leaves that open", func(d *difference) bool {
 		return d.cmd.LUN == 0 && (d.failed(noSuchLUN) || d.is(0x12, 0xa0, 0x03))
@@ -105,6 +105,9 @@ var explanations = []explanation{
 	}},
 	{"part of a block: ours refuses, tgt writes or compares it", func(d *difference) bool {
 		return d.failed(fieldInUnit) && len(d.cmd.Out)%blockSize != 0 && d.is(blocks...)
+	}},
+	{"VERIFY of no blocks has nothing to compare: tgt compares what came", func(d *difference) bool {
+		return d.ours.Status == 0 && d.senses(0, miscompare) && d.is(0x2f, 0x8f, 0xaf) && d.ours.Underflow && int(d.ours.Residual) == len(d.cmd.Out)
 	}},
 	{"VERIFY compares: tgt says GOOD without", func(d *difference) bool {
 		return d.failed(miscompare) && d.tgt.Status == 0 && d.is(0x2f, 0x8f, 0xaf)

@@ -172,7 +172,7 @@ func (p *peer) connect(ctx context.Context) error {
 // do sends a command and bounds the wait for its end. Without an answer the
 // session is begun anew.
 func (p *peer) do(ctx context.Context, cmd iscsitest.Command) (r iscsitest.Result, answered bool, err error) {
-	if err := p.c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+	if err := p.c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return r, false, err
 	}
 	r, err = p.c.Do(cmd)
