@@ -296,9 +296,11 @@ func TestBug_CVE_2011_0001_LoginOutOfOrder(t *testing.T) {
 		}
 		c := b.dial()
 		p := iscsitest.PDU{Data: names}
-		p.BHS[0], p.BHS[1] = op|0x40, 0x80
+		p.BHS[0], p.BHS[1] = op|0x40, 0x87 // what would be a whole login
 		if err := c.Send(p); err == nil {
-			b.closed(c)
+			if r, err := c.Receive(); err == nil {
+				t.Errorf("operation code %#02x is answered: %v", op, &r)
+			}
 		}
 		c.Close()
 	}

@@ -96,6 +96,9 @@ func startWith(t *testing.T, o iscsi.Options, prepare func(*iscsi.Server)) *benc
 		if n := len(b.srv.Sessions()); n != 0 {
 			t.Errorf("%d sessions left after Serve", n)
 		}
+		if n, workers := b.srv.Held(); n != 0 || workers != 0 {
+			t.Errorf("%d bytes of memory and %d workers are still in use after Serve", n, workers)
+		}
 		for _, u := range units {
 			if err := u.Close(); err != nil {
 				t.Error(err)

@@ -69,6 +69,9 @@ func TestPanicEndsOneSession(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	if n, workers := srv.Held(); n != 0 || workers != 0 {
+		t.Errorf("%d bytes of memory and %d workers are still in use", n, workers)
+	}
 }
 
 // Nor does one during login, with the server's lock held.

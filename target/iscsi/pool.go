@@ -23,6 +23,7 @@ type pool struct {
 
 	mu    sync.Mutex
 	free  int64 // of the rest
+	held  int64 // in all accounts
 	queue []*claim
 }
 
@@ -80,6 +81,7 @@ func (p *pool) take(a *account, n int64, behind bool) bool {
 	}
 	if ok {
 		p.free -= want
+		p.held += n
 		a.held += n
 	}
 	return ok
@@ -131,6 +133,7 @@ func (p *pool) release(a *account, n int64) {
 
 func (p *pool) giveBack(a *account, n int64) {
 	before := max(a.held-p.each, 0)
+	p.held -= n
 	a.held -= n
 	p.free += before - max(a.held-p.each, 0)
 }
