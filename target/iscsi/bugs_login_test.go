@@ -332,7 +332,7 @@ func TestBug_CVE_2011_0001_LoginOutOfOrder(t *testing.T) {
 // Slow logins hold up nobody, and are cut off.
 func TestBug_LIO_LoginSemaphore_Slowloris(t *testing.T) {
 	const many = 400
-	b := start(t, iscsi.Options{LoginTimeout: 2 * time.Second, MaxConnections: 800, MaxLogins: 500, MaxHostLogins: 450})
+	b := start(t, iscsi.Options{LoginTimeout: 3 * time.Second, MaxConnections: 800, MaxLogins: 500, MaxHostLogins: 450})
 	before, goroutines := heap(), runtime.NumGoroutine()
 	all := make([]net.Conn, many)
 	for i := range all {
@@ -374,7 +374,7 @@ func TestBug_LIO_LoginSemaphore_Slowloris(t *testing.T) {
 		t.Errorf("%d bytes for each", grown/many)
 	}
 	for i := 0; time.Since(begin) < time.Second; i++ {
-		within(t, "a login beside them", 0, time.Second, func() {
+		within(t, "a login beside them", 0, patience, func() {
 			c := b.dial()
 			c.ISID[4] = byte(i)
 			if _, err := c.Login(iscsitest.Names(alice, open)...); err != nil {
@@ -384,7 +384,7 @@ func TestBug_LIO_LoginSemaphore_Slowloris(t *testing.T) {
 		})
 	}
 	for i, nc := range all {
-		nc.SetReadDeadline(begin.Add(5 * time.Second))
+		nc.SetReadDeadline(begin.Add(3*time.Second + patience))
 		if _, err := io.Copy(io.Discard, nc); err != nil {
 			if e, ok := err.(net.Error); ok && e.Timeout() {
 				t.Fatalf("connection %d is still open", i)

@@ -195,6 +195,10 @@ func (b *bench) onDisk(lun int, off int64, n int) []byte {
 	return p
 }
 
+// patience is how long something may take that should take no time at all, on
+// a machine with other things to do.
+const patience = 5 * time.Second
+
 func noise(seed uint64, n int) []byte {
 	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
 	p := make([]byte, n)

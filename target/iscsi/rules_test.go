@@ -339,11 +339,15 @@ func TestGuessing(t *testing.T) {
 	for range 7 {
 		guess("wrong-secret-123")
 	}
-	if d := guess("wrong-secret-123"); d < 300*time.Millisecond || d > 2*time.Second {
+	if d := guess("wrong-secret-123"); d < 300*time.Millisecond || d > patience {
 		t.Errorf("the eighth guess took %v", d)
 	}
-	if d := guess("alice-secret-123"); d > 300*time.Millisecond {
-		t.Errorf("the right secret took %v", d)
+	right := patience
+	for range 5 { // the machine may be busy, but not always
+		right = min(right, guess("alice-secret-123"))
+	}
+	if right > 300*time.Millisecond {
+		t.Errorf("the right secret took %v", right)
 	}
 	for range 400 {
 		c := b.dial()
@@ -361,7 +365,7 @@ func TestGuessing(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	got := b.srv.Stats()
-	want := iscsi.Stats{Connections: 409, LoginsFailed: 408, AuthFailures: 8, Sessions: got.Sessions}
+	want := iscsi.Stats{Connections: 413, LoginsFailed: 408, AuthFailures: 8, Sessions: got.Sessions}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -44,7 +44,7 @@ func TestLogoutRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	removed := make(chan error, 1)
-	within(t, "removal", 700*time.Millisecond, 2*time.Second, func() {
+	within(t, "removal", 700*time.Millisecond, patience, func() {
 		go func() { removed <- b.srv.Remove(open) }()
 		if p := b.async(heeds, 1); p.U16(42) != 1 {
 			t.Errorf("%v", &p)
@@ -78,7 +78,7 @@ func TestLogoutRequest(t *testing.T) {
 // When all have logged out there is nothing to wait for; and who doesn't even
 // read doesn't hold anything up.
 func TestLogoutInTime(t *testing.T) {
-	b := start(t, iscsi.Options{LogoutGrace: time.Second, ReadBudget: 16 << 20})
+	b := start(t, iscsi.Options{LogoutGrace: 2 * time.Second, ReadBudget: 16 << 20})
 	addr := ""
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -93,7 +93,7 @@ func TestLogoutInTime(t *testing.T) {
 	}
 	other, c := b.session(), b.dialTo(addr)
 	b.login(c, alice)
-	within(t, "the end of a portal", 0, 500*time.Millisecond, func() {
+	within(t, "the end of a portal", 0, 1900*time.Millisecond, func() {
 		cancel()
 		b.async(c, 1)
 		b.send(c, c.Logout())
@@ -114,7 +114,7 @@ func TestLogoutInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	within(t, "removal with one that doesn't read", time.Second, 2*time.Second, func() {
+	within(t, "removal with one that doesn't read", 2*time.Second, 2*time.Second+patience, func() {
 		if err := b.srv.Remove(open); err != nil {
 			t.Error(err)
 		}
@@ -123,7 +123,7 @@ func TestLogoutInTime(t *testing.T) {
 
 // Silent initiators are pinged if they have shown that they know what that is.
 func TestPing(t *testing.T) {
-	b := start(t, iscsi.Options{PingInterval: 200 * time.Millisecond, PingTimeout: 300 * time.Millisecond})
+	b := start(t, iscsi.Options{PingInterval: 200 * time.Millisecond, PingTimeout: 1500 * time.Millisecond})
 	all := b.many(3)
 	simple, answers, dies := all[0], all[1], all[2]
 	nop := func(c *iscsitest.Conn, itt, ttt uint32) iscsitest.PDU {
@@ -150,7 +150,7 @@ func TestPing(t *testing.T) {
 		tags[p.U32(20)] = true
 		b.send(answers, nop(answers, 0xffffffff, p.U32(20)))
 	}
-	if n := len(tags); n < 3 || n > 8 {
+	if n := len(tags); n < 2 || n > 8 {
 		t.Errorf("%d pings in 1.5 s", n)
 	}
 	b.closed(dies)
@@ -182,7 +182,7 @@ func TestSlowRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 100 {
+	for range 1000 {
 		if _, err := trickles.Write([]byte{0}); err != nil {
 			break
 		}
@@ -190,7 +190,7 @@ func TestSlowRequest(t *testing.T) {
 	}
 	b.closed(stops)
 	b.closed(trickles)
-	if d := time.Since(begin); d > 1500*time.Millisecond {
+	if d := time.Since(begin); d > patience {
 		t.Errorf("cut off after %v", d)
 	}
 	if r := b.do(idle, iscsitest.TestUnitReady()); r.Status != 0 {
