@@ -29,6 +29,37 @@ func discovery(t *testing.T, r *rig) {
 	r.disk(t, login{port: mine.ports[1]}, "0")
 }
 
+// found logs in to what discovery says, as people do. redirected is told to go
+// elsewhere when it logs in.
+func found(t *testing.T, r *rig) {
+	ports, from := [2]int{freePort(t), freePort(t)}, [2]int{freePort(t), freePort(t)}
+	const text = `listen = ["127.0.0.1:%d", "127.0.0.1:%d"]
+advertise = ["10.0.2.2:%d"]
+[[target]]
+iqn = %q
+initiators = ["*"]
+%s
+[[target.lun]]
+number = 0
+path = "mem:16M"
+serial = %q
+`
+	r.serveConfig(t, writeConfig(t, fmt.Sprintf(text, ports[0], ports[1], ports[0], iqn, "", "HERE")), ports)
+	redirect := fmt.Sprintf("redirect = { address = \"10.0.2.2:%d\", permanent = false }", ports[1])
+	r.serveConfig(t, writeConfig(t, fmt.Sprintf(text, from[0], from[1], from[0], iqn, redirect, "NOT HERE")), from)
+	for _, tt := range []struct{ ask, session int }{{ports[0], ports[0]}, {from[0], ports[1]}} {
+		r.run(t, fmt.Sprintf("iscsiadm -m discovery -t sendtargets -I default -p %s:%d --login && udevadm settle -t 30", gateway, tt.ask))
+		const port = "cat /sys/class/iscsi_connection/connection*/persistent_port /sys/class/iscsi_connection/connection*/port"
+		if got, want := r.run(t, port), fmt.Sprintf("%d\n%d", tt.ask, tt.session); got != want {
+			t.Errorf("asked at port %d, the ports of the session are %q, want %q", tt.ask, got, want)
+		}
+		if got := r.run(t, "sg_inq /dev/sd?"); !strings.Contains(got, "serial number: HERE") {
+			t.Errorf("asked at port %d, the disk is:\n%s", tt.ask, got)
+		}
+		r.run(t, "iscsiadm -m session -u && iscsiadm -m node -o delete")
+	}
+}
+
 // chap logs in with all that open-iscsi can do, and tries wrong secrets.
 func chap(t *testing.T, r *rig) {
 	const secret, mutual = "a-secret-of-linux", "a-secret-of-the-san"

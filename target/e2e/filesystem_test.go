@@ -47,7 +47,7 @@ func filesystem(t *testing.T, r *rig, kind, backing, mkfs, check string) {
 		t.Errorf("removing %d bytes has given back %d", len(r.pattern), full-left)
 	}
 
-	// The target goes away amid writes.
+	// The target goes away amid writes: by surprise, and in good order.
 	r.run(t, "echo 0 >/run/rounds")
 	end := r.background(t, `n=0
 while [ ! -e /run/stop ]; do
@@ -56,11 +56,13 @@ while [ ! -e /run/stop ]; do
 	echo $n >/run/rounds
 done`)
 	r.until(t, "[ $(cat /run/rounds) -gt 1 ]")
-	d.kill(t)
-	time.Sleep(time.Second) // let reconnects fail
-	d.start(t)
-	r.run(t, "cp /run/rounds /run/rounds.before")
-	r.until(t, "[ $(cat /run/rounds) -gt $(($(cat /run/rounds.before) + 1)) ]")
+	for _, end := range []func(*testing.T){d.kill, d.stop} {
+		end(t)
+		time.Sleep(time.Second) // let reconnects fail
+		d.start(t)
+		r.run(t, "cp /run/rounds /run/rounds.before")
+		r.until(t, "[ $(cat /run/rounds) -gt $(($(cat /run/rounds.before) + 1)) ]")
+	}
 	if said := end(); said != "" {
 		t.Errorf("the outage was noticed: %s", said)
 	}

@@ -24,6 +24,7 @@ var scenarios = []struct {
 	excuse string
 }{
 	{"discovery", discovery, refused},
+	{"found and redirected", found, refused},
 	{"CHAP", chap, refused},
 	{"digests", digests, ""},
 	{"inventory", inventory, ""},

@@ -9,16 +9,29 @@ import (
 	"time"
 )
 
-// multipath has two paths to a unit, and cuts them amid writes.
+// multipath has two paths to a unit, in portal groups of their own, and cuts
+// them amid writes.
 func multipath(t *testing.T, r *rig) {
-	d := r.serve(t, "--lun", "0="+sparse(t, 64*mib)+",thin", "--iqn", iqn)
+	ports := [2]int{freePort(t), freePort(t)}
+	d := r.serveConfig(t, writeConfig(t, fmt.Sprintf(`listen = ["127.0.0.1:%d"]
+[[portal]]
+address = "127.0.0.1:%d"
+group = 2
+[[target]]
+iqn = %q
+initiators = ["*"]
+[[target.lun]]
+number = 0
+path = %q
+thin = true
+`, ports[0], ports[1], iqn, sparse(t, 64*mib))), ports)
 	var paths []*proxy
 	for _, port := range d.ports {
 		p := newProxy(t, port)
 		paths = append(paths, p)
 		r.login(t, login{port: p.port, settings: []string{
-			"node.session.timeo.replacement_timeout = 1", "node.conn[0].timeo.login_timeout = 2",
-			"node.conn[0].timeo.noop_out_interval = 1", "node.conn[0].timeo.noop_out_timeout = 1",
+			"node.session.timeo.replacement_timeout = 1", "node.conn[0].timeo.login_timeout = 5",
+			"node.conn[0].timeo.noop_out_interval = 1", "node.conn[0].timeo.noop_out_timeout = 2",
 		}})
 	}
 	r.run(t, "multipathd")
@@ -26,9 +39,18 @@ func multipath(t *testing.T, r *rig) {
 	dev := "/dev/mapper/" + r.run(t, "dmsetup ls --target multipath | cut -f1")
 	usable := func(n int) {
 		t.Helper()
-		r.until(t, fmt.Sprintf("[ $(multipathd show paths format '%%t %%o' | grep -c 'active running') = %d ]", n))
+		// multipathd isn't asked: it is a real-time process, and takes the processor from iscsid.
+		r.until(t, fmt.Sprintf("[ $(dmsetup status %s | grep -o ' [0-9]*:[0-9]* A' | grep -c .) = %d ]", dev, n))
 	}
 	usable(2)
+	for i, p := range paths {
+		sd := r.disk(t, login{port: p.port}, "0")
+		r.inspect(t, []query{
+			{sd, "sg_vpd -p 0x83 DEV", []string{fmt.Sprintf(`Relative target port: 0x%d$`, i+1), fmt.Sprintf(`,t,0x000%d$`, i+1)}},
+			{sd, "sg_vpd -p 0x88 DEV", []string{`Relative port=1$`, `Relative port=2$`}},
+			{sd, "sg_rtpg -d DEV", []string{`^ +0x01$`, `^ +0x02$`}},
+		})
+	}
 	r.run(t, "multipath -ll | grep \"hwhandler='1 alua'\"")
 	for _, s := range []struct{ args, want string }{
 		{"-o -G -S 0xabc", ""},

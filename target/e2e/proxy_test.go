@@ -25,7 +25,7 @@ type proxy struct {
 // newProxy makes a path to a port of 127.0.0.1. It ends with the test.
 func newProxy(t *testing.T, port int) *proxy {
 	t.Helper()
-	p := &proxy{to: fmt.Sprintf("127.0.0.1:%d", port), conns: make(map[net.Conn]struct{})}
+	p := &proxy{port: freePort(t), to: fmt.Sprintf("127.0.0.1:%d", port), conns: make(map[net.Conn]struct{})}
 	p.mend(t)
 	t.Cleanup(func() {
 		p.cut()
@@ -45,7 +45,7 @@ func (p *proxy) mend(t *testing.T) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.l, p.port, p.silent = l, l.Addr().(*net.TCPAddr).Port, false
+	p.l, p.silent = l, false
 	p.running.Go(func() {
 		for {
 			c, err := l.Accept()

@@ -5,8 +5,11 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -43,6 +46,16 @@ func (r *rig) serveConfig(t *testing.T, path string, ports [2]int) *targetd {
 	d := &targetd{program: r.program, args: []string{"--config", path}, ports: ports}
 	d.begin(t)
 	return d
+}
+
+// writeConfig makes a configuration file.
+func writeConfig(t *testing.T, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "targetd.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // begin starts it for the first time.
@@ -122,13 +135,17 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// freePort finds a port of 127.0.0.1 that nobody listens on.
+// freePort finds a port of 127.0.0.1 that nobody listens on, and that no
+// connection gets for its own end: it has to be free again later.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 20000 + rand.IntN(10000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
