@@ -8,7 +8,7 @@ SHELL := /bin/bash
 RUN_PACKAGES  := ca-certificates qemu-system-x86 qemu-utils qemu-block-extra ipxe-qemu libiscsi-bin
 TEST_PACKAGES := gcc libc6-dev dosfstools e2fsprogs gdisk grub-common grub-pc-bin iproute2 mount mtools tgt xorriso
 BENCH_PACKAGES := tgt iperf3
-CONFORMANCE_PACKAGES := tgt tshark wireshark-common
+CONFORMANCE_PACKAGES := tshark wireshark-common
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 export CGO_ENABLED ?= 1

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
@@ -23,6 +24,7 @@ func main() {
 	flag.StringVar(&o.logs, "logs", "build/conformance", "where the output of tests that fail goes")
 	flag.BoolVar(&o.capture, "capture", true, "capture the traffic (needs root, or a dumpcap that may) and check it with tshark")
 	flag.BoolVar(&o.others, "others", true, "run the other checks too")
+	flag.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "how many `runs` there are at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // options are the command line's.
@@ -16,6 +19,7 @@ type options struct {
 	only, tests     pattern
 	report, logs    string
 	capture, others bool
+	jobs            int // cells to run at once
 }
 
 // partial says that not everything is to be run.
@@ -74,18 +78,9 @@ func conform(ctx context.Context, o options) (err error) {
 	if err := os.RemoveAll(o.logs); err != nil {
 		return err
 	}
-	var outcomes []outcome
-	for _, c := range cells() {
-		if !o.only.wants(c.String()) {
-			continue
-		}
-		start := time.Now()
-		out := runCell(ctx, c, o, dir, bin, tests)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		fmt.Printf("%-32s %v, %.0f s\n", c, out, time.Since(start).Seconds())
-		outcomes = append(outcomes, out)
+	outcomes := runCells(ctx, o, dir, bin, tests)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	var others []other
 	if o.others {
@@ -105,6 +100,27 @@ func conform(ctx context.Context, o options) (err error) {
 		return fmt.Errorf("%d problems:\n%s", len(problems), strings.Join(problems, "\n"))
 	}
 	return nil
+}
+
+// runCells runs the cells that are wanted, several at once.
+func runCells(ctx context.Context, o options, dir, bin string, tests []test) []outcome {
+	wanted := slices.DeleteFunc(cells(), func(c cell) bool { return !o.only.wants(c.String()) })
+	outcomes := make([]outcome, len(wanted))
+	var g errgroup.Group
+	g.SetLimit(max(1, o.jobs))
+	for i, c := range wanted {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
+			start := time.Now()
+			outcomes[i] = runCell(ctx, c, o, dir, bin, tests)
+			fmt.Printf("%-32s %v, %.0f s\n", c, outcomes[i], time.Since(start).Seconds())
+			return nil
+		})
+	}
+	_ = g.Wait() // always nil
+	return outcomes
 }
 
 func (o outcome) String() string {
