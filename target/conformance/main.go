@@ -18,9 +18,9 @@ import (
 
 func main() {
 	var o options
-	flag.Var(&o.only, "only", "run only the `runs` that this regular expression matches, such as '[BC]' or 'A, digests both.*', and leave the report alone")
+	flag.Var(&o.only, "only", "run only the `runs` that this regular expression matches, such as '[BC]' or 'A, digests both.*', and leave the default report alone")
 	flag.Var(&o.tests, "tests", "run only the `tests` that this regular expression matches, such as 'Sanitize.*', and leave the report alone")
-	flag.StringVar(&o.report, "report", "target/CONFORMANCE.md", "the report to write")
+	flag.StringVar(&o.report, "report", "", "the `file` to write the report to (default target/CONFORMANCE.md, of everything)")
 	flag.StringVar(&o.logs, "logs", "build/conformance", "where the output of tests that fail goes")
 	flag.BoolVar(&o.capture, "capture", true, "capture the traffic (needs root, or a dumpcap that may) and check it with tshark")
 	flag.BoolVar(&o.others, "others", true, "run the other checks too")

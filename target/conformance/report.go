@@ -17,6 +17,7 @@ type report struct {
 	others   []other
 	versions []string
 	took     time.Duration
+	partial  bool
 }
 
 // problems are all reasons why the run hasn't passed.
@@ -77,6 +78,9 @@ func (r report) markdown() string {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# Conformance")
 	p("Written by `make conformance`, in %d minutes on %s.\n", int(r.took.Minutes()+0.5), strings.Join(r.versions, ", "))
+	if r.partial {
+		p("**Not everything was run.**\n")
+	}
 	p("`iscsi-test-cu` counts a test that skips as passed. Here it is counted as skipped, even when it skips only a part, and each")
 	p("reason has to be on the list below (`target/conformance/skips.go`). Each test runs in a process of its own, over two portals")
 	p("for those that want two paths. The families `ALL` and `LINUX` of the tool name the same tests as `SCSI` and `iSCSI`.\n")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,11 +90,11 @@ func conform(ctx context.Context, o options) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	r := report{tests, outcomes, others, versions(ctx), time.Since(began)}
+	r := report{tests, outcomes, others, versions(ctx), time.Since(began), o.partial()}
 	fmt.Print("\n", r.markdown(), "\n")
-	if o.partial() {
+	if o.partial() && o.report == "" {
 		fmt.Println("This was not everything, so the report isn't written.")
-	} else if err := os.WriteFile(o.report, []byte(r.markdown()), 0o644); err != nil {
+	} else if err := os.WriteFile(cmp.Or(o.report, "target/CONFORMANCE.md"), []byte(r.markdown()), 0o644); err != nil {
 		return err
 	}
 	if problems := r.problems(); len(problems) > 0 {
@@ -211,7 +212,7 @@ func runCell(ctx context.Context, c cell, o options, dir, bin string, tests []te
 }
 
 // bulk are the suites that read and write the most.
-var bulk = regexp.MustCompile(`^(OrWrite|(Read|Write|Verify|WriteSame|WriteVerify)1\d)$`)
+var bulk = regexp.MustCompile(`^(CompareAndWrite|GetLBAStatus|OrWrite|Unmap|(Read|Write|Verify|WriteSame|WriteVerify)1\d)$`)
 
 // file is the cell as a file name.
 func (c cell) file() string {
