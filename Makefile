@@ -34,7 +34,7 @@ check: ## format, vet, staticcheck, import arrows
 unit: ## unit tests with -race
 	@$(GO) test -race -timeout 10m ./...
 
-e2e: image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd
+e2e: deps-test image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd
 	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 20m ./appliance/e2e ./target/e2e
 
 conformance: deps-conformance ## foreign initiators and long tests against targetd; writes target/CONFORMANCE.md (root; CONFORMANCE_FLAGS)

@@ -70,7 +70,15 @@ thin = true
 	}{
 		{"one path is cut", paths[0].cut, func() { paths[0].mend(t) }, 1},
 		{"the other falls silent", paths[1].silence, func() { paths[1].mend(t) }, 1},
-		{"the target is gone", func() { d.kill(t) }, func() { d.start(t) }, 0},
+		{"the target is gone", func() {
+			paths[0].refuse()
+			paths[1].refuse()
+			d.kill(t)
+		}, func() {
+			d.start(t)
+			paths[0].mend(t)
+			paths[1].mend(t)
+		}, 0},
 	} {
 		start := time.Now()
 		advance()
