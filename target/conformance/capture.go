@@ -18,8 +18,8 @@ import (
 // what the largest tests send, so that nothing is lost when dumpcap is slow.
 const (
 	captureLimit  = 600_000
-	captureBuffer = 256 // MiB
-	captureEnough = 64 << 20
+	captureBuffer = 512 // MiB
+	captureEnough = 32 << 20
 )
 
 // capture is a dumpcap that runs.
