@@ -358,7 +358,7 @@ func TestGuessing(t *testing.T) {
 	if n := log.lines(); n > 150 {
 		t.Errorf("%d lines", n)
 	}
-	for range 100 { // the connections end a little later
+	for range 2000 { // the connections end a little later, on a busy machine
 		if b.srv.Stats().LoginsFailed == 408 {
 			break
 		}
