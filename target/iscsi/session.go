@@ -54,6 +54,7 @@ type session struct {
 	p       login.Params
 	r       *pdu.Reader
 	meter   *meter              // what r reads from
+	slab    []taskPair          // tasks to be used
 	held    map[uint32]*heldPDU // came before their turn, by CmdSN
 	heldLen int                 // bytes of their data
 	text    textExchange
@@ -64,6 +65,7 @@ type session struct {
 	pinged   int64       // when a ping was sent that nothing came after; 0 = none; of watch only
 
 	readSpace *semaphore.Weighted // bytes of data-in
+	handover  chan *task          // to idle workers
 	// What the session has of the server's memory.
 	inAccount, outAccount, firstAccount account
 	wg                                  sync.WaitGroup // workers and task management
@@ -72,6 +74,7 @@ type session struct {
 	tasks      map[uint32]*task // by initiator task tag, until they are answered
 	queue      []*task          // ready to run
 	workers    int
+	idle       int // workers that wait for a task
 	lastTTT    uint32
 	seq        uint64    // of the next task
 	ordered    int       // tasks with the ORDERED attribute
@@ -97,6 +100,7 @@ func newSession(s *Server, nc net.Conn, portal *listening, p login.Params, t *Ta
 		goodbye:    make(chan string, 1),
 		held:       make(map[uint32]*heldPDU),
 		tasks:      make(map[uint32]*task),
+		handover:   make(chan *task, s.o.Workers),
 		readSpace:  semaphore.NewWeighted(int64(s.o.ReadBudget)),
 		writeSpace: s.o.WriteBudget,
 	}

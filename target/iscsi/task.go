@@ -52,8 +52,9 @@ type task struct {
 
 	// Data-in.
 	in      []*buffer
-	inSpace int64 // bytes of the session's readSpace and of memory.in taken for them
-	last    int64 // bytes of memory.last, in place of that
+	inArray [1]*buffer // what in mostly is a slice of
+	inSpace int64      // bytes of the session's readSpace and of memory.in taken for them
+	last    int64      // bytes of memory.last, in place of that
 	result  scsi.Result
 }
 
@@ -85,9 +86,30 @@ func (t *task) unexpectedData() { t.fail(abortedCommand, 0x0c, 0x0c) }
 func (t *task) wrongAmount()    { t.fail(abortedCommand, 0x0c, 0x0d) }
 func (t *task) badChecksum()    { t.fail(abortedCommand, 0x47, 0x05) }
 
+// taskSlab is how many tasks are allocated together. None is used twice, so a
+// late look at one finds what it was.
+const taskSlab = 16
+
+// newTask returns a task without anything. Of the reader only.
+func (s *session) newTask() *task {
+	if len(s.slab) == 0 {
+		s.slab = make([]taskPair, taskSlab)
+	}
+	p := &s.slab[0]
+	s.slab = s.slab[1:]
+	p.iscsi.s, p.iscsi.scsi = s, &p.scsi
+	return &p.iscsi
+}
+
+// taskPair is a task and its other half.
+type taskPair struct {
+	iscsi task
+	scsi  scsi.Task
+}
+
 // command starts a SCSI command (section 11.3).
 func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
-	t := &task{s: s}
+	t := s.newTask()
 	t.cmd.Decode(h)
 	c := &t.cmd
 	slot := !c.Immediate
@@ -112,7 +134,7 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 	if more.ExtendedCDB != nil {
 		cdb = append(slices.Clone(cdb), more.ExtendedCDB...)
 	}
-	t.scsi = s.nexus.NewTask(c.LUN, cdb)
+	s.nexus.Begin(t.scsi, c.LUN, cdb)
 	if c.Write {
 		t.want = int(min(c.EDTL, uint32(t.scsi.DataOutLength())))
 		t.excess = c.EDTL > uint32(t.want)
@@ -229,19 +251,45 @@ func (s *session) schedule() {
 			return
 		}
 		s.workers++
+		if s.idle > 0 {
+			s.idle--
+			s.handover <- t // has room for all who work
+			continue
+		}
 		s.start(func() { s.work(t) })
 	}
 }
 
-// work runs tasks as long as there are any.
+// work runs tasks until the session ends.
 func (s *session) work(t *task) {
 	for t != nil {
-		t = s.came(t, t.run())
+		if next := s.came(t, t.run()); next != nil {
+			t = next
+		} else {
+			t = s.awaitTask()
+		}
 	}
 }
 
+// awaitTask returns the next task for an idle worker, nil at the session's end.
+func (s *session) awaitTask() *task {
+	select {
+	case t := <-s.handover:
+		return t
+	case <-s.ctx.Done():
+	}
+	s.mu.Lock()
+	if s.idle > 0 {
+		s.idle--
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	return <-s.handover // as many tasks are on their way as workers are idle no more
+}
+
 // came takes a task back that has run, and returns the next one for this
-// worker, if any.
+// worker; if there is none the worker is idle.
 func (s *session) came(t *task, res scsi.Result) (next *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -257,6 +305,7 @@ func (s *session) came(t *task, res scsi.Result) (next *task) {
 	if next = s.nextReady(); next == nil {
 		s.workers--
 		s.srv.workers.Add(-1)
+		s.idle++
 	}
 	s.schedule()
 	return next
@@ -282,12 +331,12 @@ func (t *task) run() (res scsi.Result) {
 		// commands refuse.
 		out = append(slices.Clip(out), 0)
 	}
-	return t.scsi.Run(out, t.alloc)
+	return t.scsi.Run(out, t)
 }
 
-// alloc gives package scsi buffers for data-in. It waits until the session has
+// Alloc implements scsi.Allocator: it gives package scsi buffers for data-in. It waits until the session has
 // and the server have space, which writers make. A command may call it once.
-func (t *task) alloc(n int) []byte {
+func (t *task) Alloc(n int) []byte {
 	space, m := int64(min(bufferSize(n), t.s.srv.o.ReadBudget)), t.s.srv.memory
 	if t.acquireIn(space) {
 		t.inSpace += space
@@ -298,6 +347,9 @@ func (t *task) alloc(n int) []byte {
 		t.last += space
 	}
 	b := t.s.srv.buffers.get(n)
+	if t.in == nil {
+		t.in = t.inArray[:0]
+	}
 	t.in = append(t.in, b)
 	return b.b[:n]
 }

@@ -362,7 +362,7 @@ func benchmark4K(b *testing.B, op byte) {
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		buf := make([]byte, 4096)
-		alloc := func(n int) []byte { return buf[:n] }
+		alloc := AllocFunc(func(n int) []byte { return buf[:n] })
 		for p.Next() {
 			if got := n.NewTask([8]byte{}, command).Run(buf, alloc); got.Status != Good {
 				b.Error(got.Status)

@@ -264,5 +264,5 @@ func (t *Task) issue(p *path, op byte, lba, blocks int64, out, in []byte) Result
 	c.info = p.unit.info()
 	p.unit.leave()
 	c.prepare()
-	return c.Run(out, func(n int) []byte { return in[:n] })
+	return c.Run(out, AllocFunc(func(n int) []byte { return in[:n] }))
 }

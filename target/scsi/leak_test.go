@@ -20,7 +20,7 @@ func TestNothingUninitialised(t *testing.T) {
 					if task.command != nil && task.command.name == "REPORT TIMESTAMP" { // it may be later by now
 						continue
 					}
-					res := task.Run(nil, func(n int) []byte { return bytes.Repeat([]byte{poison}, n) })
+					res := task.Run(nil, AllocFunc(func(n int) []byte { return bytes.Repeat([]byte{poison}, n) }))
 					if res.Status == Good {
 						got[string(append([]byte{byte(i)}, b...))] = res.Data
 					}

@@ -108,10 +108,10 @@ func TestReadWaitsForBufferWithoutLocks(t *testing.T) {
 	task := n.NewTask([8]byte{}, cdb("28 00 00000000 00 0001 00"))
 	waiting, buffer, done := make(chan struct{}), make(chan []byte), make(chan Result)
 	go func() {
-		done <- task.Run(nil, func(n int) []byte {
+		done <- task.Run(nil, AllocFunc(func(n int) []byte {
 			close(waiting)
 			return (<-buffer)[:n]
-		})
+		}))
 	}()
 	<-waiting
 	free := make(chan struct{})

@@ -398,7 +398,7 @@ func TestWriteSame(t *testing.T) {
 func TestAllocatesFromTheTransport(t *testing.T) {
 	r := newRig(t, memdev.Options{}, UnitOptions{})
 	pool := bytes.Repeat([]byte{0xee}, 4096) // as full of old data as a pool may be
-	got := r.nexus.NewTask([8]byte{}, cdb("28 00 00000000 00 0002 00")).Run(nil, func(n int) []byte { return pool[:n] })
+	got := r.nexus.NewTask([8]byte{}, cdb("28 00 00000000 00 0002 00")).Run(nil, AllocFunc(func(n int) []byte { return pool[:n] }))
 	if got.Status != Good || len(got.Data) != 1024 || &got.Data[0] != &pool[0] || got.Data[1023] != 0 {
 		t.Errorf("%v, %d bytes", got.Status, len(got.Data))
 	}

@@ -31,7 +31,7 @@ type Task struct {
 	attention code // a unit attention in result
 
 	out   []byte // while running
-	alloc func(int) []byte
+	alloc Allocator
 	in    []byte // the buffer of a command that transfers blocks to the initiator
 
 	cancelling cancelling
@@ -42,7 +42,14 @@ type Task struct {
 // then the task looks like a command that wants no data. cdb is copied; only
 // its first 16 bytes count, a shorter one is padded with zeroes.
 func (n *Nexus) NewTask(lun [8]byte, cdb []byte) *Task {
-	t := &Task{nexus: n}
+	t := new(Task)
+	n.Begin(t, lun, cdb)
+	return t
+}
+
+// Begin is NewTask for a task that the caller has allocated: the zero value.
+func (n *Nexus) Begin(t *Task, lun [8]byte, cdb []byte) {
+	t.nexus = n
 	copy(t.cdb[:], cdb)
 	t.command = n.device.commands.find(t.cdb)
 	if l, err := decodeLUN(lun); err == nil {
@@ -58,7 +65,6 @@ func (n *Nexus) NewTask(lun [8]byte, cdb []byte) *Task {
 	}
 	t.lunZero, t.reports = lun == [8]byte{}, lun == reportLUNsUnit
 	t.prepare()
-	return t
 }
 
 // prepare does the checks.
@@ -86,6 +92,19 @@ func (t *Task) Direction() Direction {
 // at most MaxTransfer, and 0 if a check has failed already.
 func (t *Task) DataOutLength() int { return t.want }
 
+// Allocator has buffers for data-in.
+type Allocator interface {
+	// Alloc returns a buffer of n bytes, whose content doesn't matter; it ends
+	// up as Result.Data. A command may call it or not. It may block.
+	Alloc(n int) []byte
+}
+
+// AllocFunc is a function as an Allocator.
+type AllocFunc func(n int) []byte
+
+// Alloc implements Allocator.
+func (f AllocFunc) Alloc(n int) []byte { return f(n) }
+
 // Run does the command and returns when it is done. It is called once.
 //
 // out is the data-out. It must stay as it is until Run returns. If the
@@ -95,10 +114,8 @@ func (t *Task) DataOutLength() int { return t.want }
 // is beyond DataOutLength is ignored, except that WRITE SAME and COMPARE AND
 // WRITE, which know only one size, refuse it.
 //
-// alloc returns a buffer of n bytes for data-in, whose content doesn't matter;
-// it ends up as Result.Data. Run may call it or not; nil means that Run
-// allocates.
-func (t *Task) Run(out []byte, alloc func(n int) []byte) Result {
+// alloc has the buffers for data-in; nil means that Run allocates.
+func (t *Task) Run(out []byte, alloc Allocator) Result {
 	if t.ended {
 		return t.result
 	}
@@ -282,7 +299,7 @@ func (t *Task) buffer(n int) []byte {
 	if t.alloc == nil {
 		return make([]byte, n)
 	}
-	return t.alloc(n)[:n]
+	return t.alloc.Alloc(n)[:n]
 }
 
 // bytes returns the extent in bytes.

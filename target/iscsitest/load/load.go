@@ -30,7 +30,10 @@ type Spec struct {
 	// Span is how many bytes of the LUN are used; 0 = all.
 	Span     int64
 	Duration time.Duration
-	Seed     uint64
+	// Count ends a session's work after so many commands; 0 = Duration alone
+	// does.
+	Count int64
+	Seed  uint64
 }
 
 // Result is what came of it.
@@ -59,7 +62,7 @@ func (s *Spec) setDefaults() error {
 		return fmt.Errorf("size of %d bytes is not a multiple of 512 up to 16 MiB", s.Size)
 	case s.WritePercent < 0 || s.WritePercent > 100:
 		return fmt.Errorf("%d %% of writes is not from 0 to 100", s.WritePercent)
-	case s.Duration <= 0:
+	case s.Duration <= 0 || s.Count < 0:
 		return errors.New("no duration")
 	}
 	return nil

@@ -73,6 +73,17 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestCount(t *testing.T) {
+	r, err := load.Run(context.Background(), load.Spec{
+		Addr: serve(t), Target: iqn, Sessions: 2, Depth: 7, Size: 4096, WritePercent: 50, Count: 100, Duration: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Ops != 200 {
+		t.Errorf("%d commands in two sessions of 100", r.Ops)
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	addr := serve(t)
 	for _, s := range []load.Spec{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -34,10 +35,13 @@ type session struct {
 	burst     int    // bytes it takes unasked
 	immediate bool
 
-	payload  []byte // of writes
-	scratch  []byte // of reads
-	slots    []slot // commands in flight, by task tag
-	flushing int    // writes since the last flush
+	sending  [48]byte // the header of the PDU that is sent
+	received [52]byte // that of the last one that came, with its digest
+	sum      [4]byte  // a digest
+	payload  []byte   // of writes
+	scratch  []byte   // of reads
+	slots    []slot   // commands in flight, by task tag
+	flushing int      // writes since the last flush
 
 	ops, bytes int64
 	latency    Histogram
@@ -133,12 +137,17 @@ func (x *session) prepare(c *iscsitest.Conn) error {
 
 // run makes work until the time is over and the last answer is there.
 func (x *session) run(now, end time.Time) error {
-	for i := range x.slots {
-		if err := x.issue(i, now); err != nil {
+	open, left := 0, x.s.Count
+	if left == 0 {
+		left = math.MaxInt64
+	}
+	for ; open < len(x.slots) && left > 0; open++ {
+		if err := x.issue(open, now); err != nil {
 			return err
 		}
+		left--
 	}
-	for open := len(x.slots); open > 0; {
+	for open > 0 {
 		if x.r.Buffered() == 0 {
 			if err := x.w.Flush(); err != nil {
 				return err
@@ -155,10 +164,11 @@ func (x *session) run(now, end time.Time) error {
 		x.latency.Add(now.Sub(x.slots[tag].begun))
 		x.ops++
 		x.bytes += int64(x.slots[tag].size)
-		if now.After(end) {
+		if now.After(end) || left == 0 {
 			open--
 			continue
 		}
+		left--
 		if err := x.issue(tag, now); err != nil {
 			return err
 		}
@@ -166,9 +176,15 @@ func (x *session) run(now, end time.Time) error {
 	return x.logout()
 }
 
+// newHeader returns an empty header, until the next one.
+func (x *session) newHeader() *[48]byte {
+	x.sending = [48]byte{}
+	return &x.sending
+}
+
 // issue sends the next command under a tag.
 func (x *session) issue(tag int, now time.Time) error {
-	var h [48]byte
+	h := x.newHeader()
 	cdb := h[32:]
 	n := x.s.Size
 	x.slots[tag] = slot{begun: now, size: n}
@@ -178,7 +194,7 @@ func (x *session) issue(tag int, now time.Time) error {
 		x.slots[tag].size = 0
 		cdb[0] = 0x35
 		h[1] = 0x81
-		return x.request(&h, tag, 0, nil)
+		return x.request(h, tag, 0, nil)
 	case write:
 		x.flushing++
 		x.address(cdb, 0x8a)
@@ -193,14 +209,14 @@ func (x *session) issue(tag int, now time.Time) error {
 		if len(first) >= min(n, x.burst) {
 			h[1] |= 0x80
 		}
-		if err := x.request(&h, tag, n, first); err != nil || h[1]&0x80 != 0 {
+		if err := x.request(h, tag, n, first); err != nil || h[1]&0x80 != 0 {
 			return err
 		}
 		return x.sendData(tag, 0xffffffff, len(first), min(n, x.burst))
 	}
 	x.address(cdb, 0x88)
 	h[1] = 0xc1 // final, read, simple
-	return x.request(&h, tag, n, nil)
+	return x.request(h, tag, n, nil)
 }
 
 // address makes a READ (16) or WRITE (16) of the next blocks.
@@ -231,7 +247,7 @@ func (x *session) request(h *[48]byte, tag, edtl int, data []byte) error {
 func (x *session) sendData(tag int, ttt uint32, from, to int) error {
 	for sn := uint32(0); from < to; sn++ {
 		n := min(x.limit, to-from)
-		var h [48]byte
+		h := x.newHeader()
 		h[0], h[9] = 0x05, x.s.LUN
 		if from+n == to {
 			h[1] = 0x80
@@ -241,7 +257,7 @@ func (x *session) sendData(tag int, ttt uint32, from, to int) error {
 		binary.BigEndian.PutUint32(h[28:], x.stat)
 		binary.BigEndian.PutUint32(h[36:], sn)
 		binary.BigEndian.PutUint32(h[40:], uint32(from))
-		if err := x.send(&h, x.payload[from:from+n]); err != nil {
+		if err := x.send(h, x.payload[from:from+n]); err != nil {
 			return err
 		}
 		from += n
@@ -254,7 +270,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (x *session) send(h *[48]byte, data []byte) error {
 	h[5], h[6], h[7] = byte(len(data)>>16), byte(len(data)>>8), byte(len(data))
 	x.w.Write(h[:]) // errors stick to the writer
-	var sum [4]byte
+	sum := &x.sum
 	if x.s.HeaderDigest {
 		binary.LittleEndian.PutUint32(sum[:], crc32.Checksum(h[:], castagnoli))
 		x.w.Write(sum[:])
@@ -270,7 +286,7 @@ func (x *session) send(h *[48]byte, data []byte) error {
 // receive reads a PDU and does what it asks for. It returns the tag of the
 // command that it ends, or -1.
 func (x *session) receive() (int, error) {
-	var h [52]byte
+	h := &x.received
 	n := 48
 	if x.s.HeaderDigest {
 		n += 4
@@ -334,12 +350,12 @@ func (x *session) check(h, data []byte) error {
 
 // logout ends the session properly, so that the next one finds nothing of it.
 func (x *session) logout() error {
-	var h [48]byte
+	h := x.newHeader()
 	h[0], h[1] = 0x46, 0x80
 	binary.BigEndian.PutUint32(h[16:], uint32(tagBase+len(x.slots)))
 	binary.BigEndian.PutUint32(h[24:], x.cmdSN)
 	binary.BigEndian.PutUint32(h[28:], x.stat)
-	if err := x.send(&h, nil); err != nil {
+	if err := x.send(h, nil); err != nil {
 		return err
 	}
 	if err := x.w.Flush(); err != nil {
