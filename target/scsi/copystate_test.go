@@ -174,6 +174,7 @@ func (r *copyRig) newNexusOf(t testing.TB, initiator string) *Nexus {
 // everything ends, and every copy says GOOD or why not.
 func TestCopyStorm(t *testing.T) {
 	r := newCopyRig(t)
+	other := r.newNexusOf(t, "iqn.2006-12.example:other,i,0x1")
 	end := time.Now().Add(700 * time.Millisecond)
 	var others, copiers sync.WaitGroup
 	good := 0
@@ -218,7 +219,6 @@ func TestCopyStorm(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	})
-	other := r.newNexusOf(t, "iqn.2006-12.example:other,i,0x1")
 	others.Go(func() {
 		for time.Now().Before(end) {
 			run(other, 2, "16 00 00 00 00 00", nil) // RESERVE
