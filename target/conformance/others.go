@@ -36,7 +36,6 @@ func otherChecks() []other {
 		{what: "UNH-IOL lists: full feature phase, login, CHAP", args: []string{"-run", "UNH", "./target/unh"}, captured: true},
 		{what: "key negotiation against a model, 20,000 logins", args: []string{"-run", "Key|Pairs", "./target/unh", "-long"}},
 		{what: "allocation and parameter list lengths, 0 to 65,535; residuals", args: []string{"-run", "Lengths|Residuals", "./target/unh", "-long"}},
-		{what: "100,000 random commands to our target and to tgt, every difference explained", args: []string{"-run", "Differences", "./target/unh", "-long"}},
 		{what: "100,000 random commands, the same to tgt; every difference is explained in `target/unh`", args: []string{"-run", "DifferencesToTgt", "./target/unh", "-long"}},
 	}
 }
