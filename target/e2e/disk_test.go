@@ -132,7 +132,9 @@ func grow(t *testing.T, r *rig) {
 	time.Sleep(100 * time.Millisecond)
 	advance()
 	stop()
-	r.until(t, "dmesg | grep -q 'Capacity data has changed'") // the unit attention
+	// The unit attention comes with the first command after targetd has seen the
+	// new size, which takes it up to a second.
+	r.until(t, "dd if="+sd.dev()+" of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null; dmesg | grep -q 'Capacity data has changed'")
 	r.run(t, "iscsiadm -m session --rescan")
 	if got, want := r.run(t, "cat "+sd.block()+"/size"), strconv.Itoa(96*mib/512); got != want {
 		t.Errorf("the disk has %s sectors after it has grown, want %s", got, want)
