@@ -40,7 +40,10 @@ func dissect(ctx context.Context, file string, ports []string, header, data bool
 	if err != nil {
 		return d, err
 	}
-	type suspect struct{ frame, request, says string }
+	type suspect struct {
+		frame, requests, says string
+		errors                int
+	}
 	var suspects []suspect
 	for line := range strings.Lines(out) {
 		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
@@ -51,11 +54,11 @@ func dissect(ctx context.Context, file string, ports []string, header, data bool
 			d.pdus += strings.Count(f[2], ",") + 1
 		}
 		switch {
-		case !isError(f[3]):
+		case countErrors(f[3]) == 0:
 		case !slices.Contains(ports, f[1]):
 			d.initiator++
 		default:
-			suspects = append(suspects, suspect{f[0], f[5], f[4]})
+			suspects = append(suspects, suspect{f[0], f[5], f[4], countErrors(f[3])})
 		}
 	}
 	if len(suspects) == 0 {
@@ -64,7 +67,7 @@ func dissect(ctx context.Context, file string, ports []string, header, data bool
 	var frames []string
 	for _, s := range suspects {
 		frames = append(frames, s.frame)
-		frames = append(frames, strings.Split(s.request, ",")...)
+		frames = append(frames, strings.Split(s.requests, ",")...)
 	}
 	frames = slices.DeleteFunc(frames, func(s string) bool { return s == "" })
 	out, err = tshark(ctx, file, ports, "frame.number in {"+strings.Join(frames, ",")+"}", "frame.number", "tcp.payload", "tcp.reassembled.data")
@@ -79,7 +82,11 @@ func dissect(ctx context.Context, file string, ports []string, header, data bool
 		}
 	}
 	for _, s := range suspects {
-		if excused(payload[s.frame], payload[s.request], header, data) {
+		var requests []byte
+		for f := range strings.SplitSeq(s.requests, ",") {
+			requests = append(requests, payload[f]...)
+		}
+		if excused(payload[s.frame], requests, header, data) >= s.errors {
 			d.excused++
 		} else {
 			d.nbad++
@@ -89,15 +96,16 @@ func dissect(ctx context.Context, file string, ports []string, header, data bool
 	return d, nil
 }
 
-// isError looks for the severity "error" in a list.
-func isError(severities string) bool {
+// countErrors counts the severities "error" in a list.
+func countErrors(severities string) int {
 	const severe = 0x800000
+	n := 0
 	for s := range strings.SplitSeq(severities, ",") {
-		if n, err := strconv.Atoi(s); err == nil && n >= severe {
-			return true
+		if v, err := strconv.Atoi(s); err == nil && v >= severe {
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 func tshark(ctx context.Context, file string, ports []string, filter string, fields ...string) (string, error) {

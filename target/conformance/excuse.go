@@ -7,22 +7,35 @@ import (
 	"sanstick/target/iscsitest"
 )
 
-// excused says that what a dissector finds wrong with a frame of the target's is
-// its own mistake. It is one of three:
+// excused counts the target's PDUs in a frame for which what a dissector finds
+// wrong is its own mistake: no more of its findings there are excused. A PDU is
+// one of five:
 //
 //   - an answer that is as long as the request's allocation length and shorter
 //     than its own header says: it was cut, as it has to be;
+//   - an answer that is as long as the request's expected data transfer length,
+//     and says by how much more it would have been (residual overflow);
+//   - the list of supported log pages, which is taken for log parameters;
 //   - text that goes on in the next PDU (the C bit is set), and so may end
 //     anywhere;
 //   - a Reject: the header in it, that is dissected too, is the initiator's.
 //
-// Both are the payloads of TCP segments that hold whole PDUs, and the answer
-// first; request may be empty.
-func excused(response, request []byte, headerDigest, dataDigest bool) bool {
-	resp, err := iscsitest.ReadPDU(bytes.NewReader(response), headerDigest, dataDigest)
-	if err != nil {
-		return false
+// Both are the payloads of TCP segments that hold whole PDUs; requests may be
+// empty.
+func excused(responses, requests []byte, headerDigest, dataDigest bool) int {
+	n := 0
+	for r := bytes.NewReader(responses); ; {
+		resp, err := iscsitest.ReadPDU(r, headerDigest, dataDigest)
+		if err != nil {
+			return n
+		}
+		if excusable(&resp, requests, headerDigest, dataDigest) {
+			n++
+		}
 	}
+}
+
+func excusable(resp *iscsitest.PDU, requests []byte, headerDigest, dataDigest bool) bool {
 	const login, text, dataIn, reject = 0x23, 0x24, 0x25, 0x3f
 	switch resp.Op() {
 	case login, text:
@@ -32,13 +45,14 @@ func excused(response, request []byte, headerDigest, dataDigest bool) bool {
 		return len(resp.Data) == len(resp.BHS)
 	case dataIn:
 		const withStatus = 0x01
-		return resp.BHS[1]&withStatus != 0 && resp.BHS[3] == 0 && resp.U32(40) == 0 && isCut(&resp, request, headerDigest, dataDigest)
+		return resp.BHS[1]&withStatus != 0 && resp.BHS[3] == 0 && resp.U32(40) == 0 && isMistaken(resp, requests, headerDigest, dataDigest)
 	}
 	return false
 }
 
-// isCut says that the command's allocation length has cut the answer.
-func isCut(resp *iscsitest.PDU, request []byte, headerDigest, dataDigest bool) bool {
+// isMistaken says that the command's allocation length has cut the answer, or
+// the length that the initiator expects, or that it is a list of log pages.
+func isMistaken(resp *iscsitest.PDU, request []byte, headerDigest, dataDigest bool) bool {
 	for r := bytes.NewReader(request); ; {
 		req, err := iscsitest.ReadPDU(r, headerDigest, dataDigest)
 		if err != nil {
@@ -46,7 +60,14 @@ func isCut(resp *iscsitest.PDU, request []byte, headerDigest, dataDigest bool) b
 		}
 		const command = 0x01
 		if req.Op() == command && req.ITT() == resp.ITT() {
+			const overflow = 0x04
+			if resp.BHS[1]&overflow != 0 {
+				return resp.U32(44) > 0 && uint32(len(resp.Data)) == req.U32(20)
+			}
 			cdb := req.BHS[32:]
+			if logSense := byte(0x4d); cdb[0] == logSense && cdb[2]&0x3f == 0 {
+				return true
+			}
 			return len(resp.Data) == allocation(cdb) && len(resp.Data) < whole(cdb, resp.Data)
 		}
 	}

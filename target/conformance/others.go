@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,11 +21,22 @@ type other struct {
 	args           []string // of go test
 	passed, failed int
 	failures       []string
-	// captured: the tests run on a targetd, for which args get a portal, and
-	// tshark reads what is said.
-	captured  bool
+	// captured: tshark reads what is said.
+	captured  capturing
 	dissected dissected
 }
+
+// capturing is how a check is captured.
+type capturing int
+
+const (
+	notCaptured capturing = iota
+	// onTargetd: the tests run on a targetd; args get its portal.
+	onTargetd
+	// inProcess: the tests have the target in their own process; args get the
+	// address where it has to listen.
+	inProcess
+)
 
 // otherChecks are the foreign initiators that are tested in Go, and the long
 // variants of our own.
@@ -33,10 +45,13 @@ func otherChecks() []other {
 		{what: "QEMU's `iscsi:` driver, also with header digests; `iscsi-ls`, `iscsi-inq`, `iscsi-readcapacity16`",
 			args: []string{"-run", "Libiscsi|QEMU", "./target"}},
 		{what: "`Sanitize.Reset` on a slow unit", args: []string{"-run", "SanitizeReset", "./target/conformance", "-long"}},
-		{what: "UNH-IOL lists: full feature phase, login, CHAP", args: []string{"-run", "UNH", "./target/unh"}, captured: true},
-		{what: "key negotiation against a model, 20,000 logins", args: []string{"-run", "Key|Pairs", "./target/unh", "-long"}},
+		{what: "UNH-IOL lists: full feature phase, login, CHAP", args: []string{"-run", "UNH", "./target/unh"}, captured: onTargetd},
+		{what: "key negotiation against a model, 20,000 logins", args: []string{"-run", "Key|Pairs", "./target/unh", "-long"}, captured: inProcess},
 		{what: "allocation and parameter list lengths, 0 to 65,535; residuals", args: []string{"-run", "Lengths|Residuals", "./target/unh", "-long"}},
+		// Without the disc, whose mode pages tshark takes for a disk's.
+		{what: "a part of these lengths, captured", args: []string{"-run", "Lengths|Residuals", "-skip", "Lengths/disc", "./target/unh"}, captured: inProcess},
 		{what: "100,000 random commands, the same to tgt; every difference is explained in `target/unh`", args: []string{"-run", "DifferencesToTgt", "./target/unh", "-long"}},
+		{what: "a part of these commands, captured", args: []string{"-run", "DifferencesToTgt", "./target/unh"}, captured: inProcess},
 	}
 }
 
@@ -45,7 +60,7 @@ func runOthers(ctx context.Context, bin string, capture bool) []other {
 	for i := range all {
 		o := &all[i]
 		start := time.Now()
-		if o.captured && capture {
+		if o.captured != notCaptured && capture {
 			if err := o.runCaptured(ctx, bin); err != nil {
 				o.failures = append(o.failures, fmt.Sprintf("%s: %v", o.what, err))
 			}
@@ -84,29 +99,53 @@ mutual = { user = "target", secret = "secret-of-target" }
 lun = [{ number = 0, path = "mem:8MiB", thin = true }]
 `
 
-// runCaptured runs the tests on a targetd of their own.
+// runCaptured runs the tests with a capture.
 func (o *other) runCaptured(ctx context.Context, bin string) (err error) {
 	dir, err := os.MkdirTemp("", "conformance-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	config := filepath.Join(dir, "targetd.toml")
-	if err := os.WriteFile(config, []byte(unhConfig), 0o600); err != nil {
-		return err
+	w := watcher{ctx: ctx, dir: dir}
+	if o.captured == inProcess {
+		addr, err := freeAddr()
+		if err != nil {
+			return err
+		}
+		_, port, _ := net.SplitHostPort(addr)
+		w.ports, o.args = []string{port}, append(o.args, "-listen", addr)
+	} else {
+		s, startErr := startUNH(ctx, bin, dir)
+		if startErr != nil {
+			return startErr
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		w.ports, o.args = s.ports(), append(o.args, "-portal", s.addrs[0])
 	}
-	s, err := start(ctx, bin, 1, "--config", config)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	w := watcher{ctx: ctx, dir: dir, ports: s.ports()}
 	w.begin()
-	o.args = append(o.args, "-portal", s.addrs[0])
 	o.run(ctx)
 	err = w.end()
 	o.dissected = w.found
 	return err
+}
+
+// freeAddr returns an address of loopback where nobody listens just now.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("cannot find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// startUNH starts a targetd with the targets of unhConfig.
+func startUNH(ctx context.Context, bin, dir string) (*server, error) {
+	config := filepath.Join(dir, "targetd.toml")
+	if err := os.WriteFile(config, []byte(unhConfig), 0o600); err != nil {
+		return nil, err
+	}
+	return start(ctx, bin, 1, "--config", config)
 }
 
 // run runs the tests and counts those that have no subtests.

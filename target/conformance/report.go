@@ -125,7 +125,7 @@ func (r report) markdown() string {
 	p("\n## Captures")
 	p("`tshark` reads a capture of all that, but for the suites of profile C, and of most runs with digests or CHAP, that move most.")
 	p("*Malformed* are PDUs of the target that it calls malformed or gives an expert error for. *Excused* are those where that is")
-	p("proven to be wrong: answers that an allocation length cuts short, text that goes on in the next PDU, and the initiator's")
+	p("proven to be wrong: answers that the initiator has had cut short, lists of log pages, text that goes on in the next PDU, and the initiator's")
 	p("header in a Reject (`target/conformance/excuse.go`). *Bad input* are PDUs that the initiator has sent wrong on purpose.\n")
 	p("| run | PDUs | malformed | excused | bad input |\n|---|---|---|---|---|")
 	for _, o := range r.outcomes {
@@ -133,7 +133,7 @@ func (r report) markdown() string {
 		p("| %s | %d | %d | %d | %d |", o.cell, d.pdus, d.nbad, d.excused, d.initiator)
 	}
 	for _, o := range r.others {
-		if d := o.dissected; o.captured {
+		if d := o.dissected; o.captured != notCaptured {
 			p("| %s | %d | %d | %d | %d |", o.what, d.pdus, d.nbad, d.excused, d.initiator)
 		}
 	}

@@ -28,6 +28,7 @@ var (
 	name       = flag.String("name", "iqn.2026-01.test:unh", "its iSCSI name")
 	secondName = flag.String("second-name", "iqn.2026-01.test:unh-second", "the name of another target there")
 	chapName   = flag.String("chap-name", "iqn.2026-01.test:unh-chap", "the name of a target there that wants CHAP")
+	listen     = flag.String("listen", "127.0.0.1:0", "address:port of our own target, so that what is said can be captured")
 	mutualName = flag.String("mutual-name", "iqn.2026-01.test:unh-mutual", "the name of a target there that does mutual CHAP")
 )
 
@@ -123,7 +124,7 @@ func serveUnit(t *testing.T, o scsi.UnitOptions) (addr string) {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		t.Fatal(err)
 	}

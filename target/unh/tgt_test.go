@@ -55,7 +55,7 @@ func ourPeer(t *testing.T) *peer {
 	if err := srv.Add(target.Config{IQN: p.iqn, LUNs: []target.LUN{{Number: 1, Unit: unit}}, Initiators: []string{"*"}}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		t.Fatal(err)
 	}
