@@ -44,9 +44,7 @@ type twins struct {
 // right, to our target and to tgt. Every difference must be one that the table
 // explains.
 func TestDifferencesToTgt(t *testing.T) {
-	if *withoutTgt || *portal != "" {
-		t.Skip("without tgt")
-	}
+	needsOwn(t)
 	n := 5000
 	if *long {
 		n = 100000

@@ -21,5 +21,6 @@
 //
 // The lists run against another target with the flags -portal, -name,
 // -chap-name, -mutual-name and -second-name (see harness_test.go). Its LUN 0 is
-// a disk, and is overwritten. Without tgt, give -no-tgt.
+// a disk, and is overwritten. -listen says where our own target listens, for a
+// capture. Where there is no tgt, give -skip Differences.
 package unh

@@ -86,6 +86,14 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
+// needsOwn ends a test that can't be run on another target than our own.
+func needsOwn(t *testing.T) {
+	t.Helper()
+	if *portal != "" {
+		t.Fatal("this is not for another target: with -portal goes -run UNH")
+	}
+}
+
 // serve starts our own target with a disk.
 func serve(t *testing.T) (addr string) {
 	t.Helper()

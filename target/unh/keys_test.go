@@ -105,9 +105,7 @@ func TestPairsAreComplete(t *testing.T) {
 // TestKeyNegotiation logs in with every pair of offers, and compares what the
 // target says and does with the model.
 func TestKeyNegotiation(t *testing.T) {
-	if *portal != "" {
-		t.Skip("the model is of our own target")
-	}
+	needsOwn(t)
 	logins := pairwise()
 	if !*long {
 		logins = logins[:2000]

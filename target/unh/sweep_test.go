@@ -20,9 +20,7 @@ type sweep struct {
 
 func newSweep(t *testing.T, o scsi.UnitOptions) *sweep {
 	t.Helper()
-	if *portal != "" {
-		t.Skip("for our own target")
-	}
+	needsOwn(t)
 	b := &bench{T: t, addr: serveUnit(t, o)}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)

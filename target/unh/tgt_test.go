@@ -19,8 +19,7 @@ import (
 )
 
 var (
-	withoutTgt = flag.Bool("no-tgt", false, "skip the comparison with tgt")
-	seed       = flag.Uint64("seed", 1, "of the commands that are compared with tgt")
+	seed = flag.Uint64("seed", 1, "of the commands that are compared with tgt")
 )
 
 // The disk that both targets have, as LUN 1.
@@ -77,7 +76,7 @@ func tgtPeer(t *testing.T) *peer {
 	t.Helper()
 	for _, tool := range []string{"tgtd", "tgtadm"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%s is missing: apt-get install tgt, or -no-tgt", tool)
+			t.Fatalf("%s is missing: apt-get install tgt, or -skip Differences", tool)
 		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
