@@ -419,3 +419,29 @@ func want(t *testing.T, d block.Device, off int64, want []byte) {
 		}
 	}
 }
+
+// Unmapped tests that what is unmapped takes no space any more, on a device of
+// MinSize bytes that gives it back in units of at most 64 KiB and tells to the
+// byte.
+func Unmapped(t *testing.T, d interface {
+	block.Device
+	block.Mapper
+}) {
+	if _, err := d.WriteAt(make([]byte, MinSize), 0); err != nil {
+		t.Fatal(err)
+	}
+	if mapped, n, err := d.Mapped(0, MinSize); !mapped || n != MinSize || err != nil {
+		t.Errorf("written: %t, %d bytes, %v", mapped, n, err)
+	}
+	if err := d.Unmap(64<<10, 128<<10); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []struct {
+		off, n int64
+		mapped bool
+	}{{0, 64 << 10, true}, {64 << 10, 128 << 10, false}, {100 << 10, 92 << 10, false}, {192 << 10, 832 << 10, true}} {
+		if mapped, n, err := d.Mapped(r.off, MinSize-r.off); mapped != r.mapped || n != r.n || err != nil {
+			t.Errorf("at %d: %t, %d bytes, %v, want %t, %d", r.off, mapped, n, err, r.mapped, r.n)
+		}
+	}
+}

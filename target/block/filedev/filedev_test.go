@@ -198,32 +198,8 @@ func TestFlushesShare(t *testing.T) {
 	}
 }
 
-// What is unmapped takes no space any more.
 func TestUnmapped(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d, err := Open(path, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := mustOpen(t, newFile(t, blocktest.MinSize), Options{})
 	defer d.Close()
-	if _, err := d.WriteAt(make([]byte, 1<<20), 0); err != nil {
-		t.Fatal(err)
-	}
-	if mapped, n, err := d.Mapped(0, 1<<20); !mapped || n != 1<<20 || err != nil {
-		t.Errorf("written: %t, %d bytes, %v", mapped, n, err)
-	}
-	if err := d.Unmap(64<<10, 128<<10); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range []struct {
-		off, n int64
-		mapped bool
-	}{{0, 64 << 10, true}, {64 << 10, 128 << 10, false}, {100 << 10, 92 << 10, false}, {192 << 10, 832 << 10, true}} {
-		if mapped, n, err := d.Mapped(r.off, 1<<20-r.off); mapped != r.mapped || n != r.n || err != nil {
-			t.Errorf("at %d: %t, %d bytes, %v, want %t, %d", r.off, mapped, n, err, r.mapped, r.n)
-		}
-	}
+	blocktest.Unmapped(t, d)
 }
