@@ -3,6 +3,7 @@ package load_test
 import (
 	"context"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 const iqn = "iqn.2026-01.org.example:load"
 
 // serve serves RAM until the test ends.
-func serve(t *testing.T) string {
+func serve(t testing.TB) string {
 	dev, err := memdev.New(64<<20, memdev.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -112,5 +113,41 @@ func TestQuantile(t *testing.T) {
 		if got < tc.want || got > tc.want+tc.want/8 {
 			t.Errorf("quantile %v is %v, want about %v", tc.q, got, tc.want)
 		}
+	}
+}
+
+// BenchmarkPath is the whole way of a command over loopback, with a RAM disk.
+// The initiator, which runs in the same process, allocates nothing for a
+// command, so allocations are the target's.
+func BenchmarkPath(b *testing.B) {
+	for _, bc := range []struct {
+		name string
+		spec load.Spec
+	}{
+		{"read 4 KiB", load.Spec{Depth: 32, Size: 4096, Random: true}},
+		{"write 4 KiB", load.Spec{Depth: 32, Size: 4096, Random: true, WritePercent: 100}},
+		{"read 4 KiB with digests", load.Spec{Depth: 32, Size: 4096, Random: true, HeaderDigest: true, DataDigest: true}},
+		{"read 256 KiB", load.Spec{Depth: 16, Size: 256 << 10}},
+		{"write 256 KiB", load.Spec{Depth: 16, Size: 256 << 10, WritePercent: 100}},
+	} {
+		b.Run(bc.name, func(b *testing.B) {
+			bc.spec.Addr, bc.spec.Target = serve(b), iqn
+			bc.spec.Count, bc.spec.Duration = 2000, time.Minute
+			if _, err := load.Run(context.Background(), bc.spec); err != nil { // fills the pools
+				b.Fatal(err)
+			}
+			bc.spec.Count = int64(b.N)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			b.SetBytes(int64(bc.spec.Size))
+			b.ResetTimer()
+			if _, err := load.Run(context.Background(), bc.spec); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(b.N), "allocs/command")
+			b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(b.N), "B/command")
+		})
 	}
 }
