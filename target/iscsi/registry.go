@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"sanstick/target/iscsi/internal/login"
 )
@@ -20,6 +21,7 @@ func (s *Server) join(ctx context.Context, nc net.Conn, portal *listening, p log
 		defer s.mu.Unlock()
 		return s.newSession(nc, portal, p, nil, nil)
 	}
+	s.awaitLeavers(ctx, p.InitiatorName)
 	for {
 		sess, old, st := s.admit(nc, portal, p)
 		if old == nil {
@@ -39,6 +41,35 @@ func (s *Server) join(ctx context.Context, nc net.Conn, portal *listening, p log
 			old.keep()
 		}
 		return sess, st
+	}
+}
+
+// leaveTimeout is how long a login waits for the initiator's earlier sessions
+// to end.
+const leaveTimeout = time.Second
+
+// awaitLeavers waits for the end of those sessions of an initiator whose
+// connections it has closed. It need not know that we read of that when we get
+// to it: what a session held (SAM-5 section 6.3.4, I_T nexus loss) is free when
+// its next login is answered. A session whose device doesn't come back is not
+// waited for.
+func (s *Server) awaitLeavers(ctx context.Context, initiator string) {
+	var leaving []*session
+	s.mu.Lock()
+	for key, sess := range s.sessions {
+		if key.initiator == initiator && hungUp(sess.conn) {
+			leaving = append(leaving, sess)
+		}
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	for _, sess := range leaving {
+		select {
+		case <-sess.done:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

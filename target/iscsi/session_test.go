@@ -353,6 +353,36 @@ func TestConnectionReinstatement(t *testing.T) {
 	}
 }
 
+// What an initiator held is free once it has hung up and logs in again, from
+// another port too, even if a command keeps the old session for a while. A
+// device that doesn't come back keeps nobody out.
+func TestLoginAfterHangUp(t *testing.T) {
+	for _, stuck := range []bool{false, true} {
+		b := start(t, iscsi.Options{})
+		c := b.session()
+		b.good(c, iscsitest.Command{CDB: []byte{0x16, 0, 0, 0, 0, 0}}) // RESERVE (6)
+		arrived, release := b.disks[0].Hold(faultdev.Write)
+		if _, err := c.Start(iscsitest.Write10(0, noise(1, 512), 512)); err != nil {
+			t.Fatal(err)
+		}
+		<-arrived
+		c.Close()
+		if stuck {
+			defer release()
+		} else {
+			time.AfterFunc(100*time.Millisecond, release)
+		}
+		again := b.dial()
+		again.ISID[5] ^= 0x55
+		if _, err := again.Login(iscsitest.Names(alice, open)...); err != nil {
+			t.Fatal(err)
+		}
+		if n, want := len(b.srv.Sessions()), map[bool]int{false: 1, true: 2}[stuck]; n != want {
+			t.Errorf("stuck %v: %d sessions, want %d", stuck, n, want)
+		}
+	}
+}
+
 func TestRemove(t *testing.T) {
 	b := start(t, iscsi.Options{})
 	c := b.session()

@@ -45,3 +45,23 @@ func tune(nc net.Conn) error {
 	}
 	return nil
 }
+
+// hungUp says whether the peer of a connection will send no more than what is
+// here already.
+func hungUp(nc net.Conn) bool {
+	c, ok := nc.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true // closed by us
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(p, 0)
+		gone = err == nil && n > 0
+	})
+	return err != nil || gone
+}
