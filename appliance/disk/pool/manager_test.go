@@ -278,6 +278,12 @@ func TestWatch(t *testing.T) {
 	w.plug("b")
 	e.c <- sys.Uevent{Action: "add", Subsystem: "block", DevPath: "/devices/x/block/vdb"}
 	<-changed
+	for range 10 { // Watch may have looked once before the disk came
+		if _, _, _, err := m.Volume("tank", "golden"); err == nil {
+			break
+		}
+		<-changed
+	}
 	if _, _, _, err := m.Volume("tank", "golden"); err != nil {
 		t.Error(err)
 	}
