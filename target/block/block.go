@@ -67,6 +67,13 @@ type Mapper interface {
 	Mapped(off, length int64) (mapped bool, n int64, err error)
 }
 
+// NowReader is a Device that may have bytes at hand, in memory.
+type NowReader interface {
+	// ReadNow is ReadAt if that needs no waiting. It returns false if it would
+	// need some, or fail; p may hold anything then.
+	ReadNow(p []byte, off int64) bool
+}
+
 // Info describes a Device. Sizes are bytes.
 type Info struct {
 	Size             int64 // a multiple of LogicalBlock

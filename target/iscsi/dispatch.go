@@ -57,6 +57,9 @@ func (b *body) end() (bool, error) {
 // receive works on one PDU of the initiator. An error ends the session.
 func (s *session) receive(h *pdu.BHS, ahs []byte) error {
 	s.w.wait()
+	if h.Opcode() != pdu.OpSCSICommand {
+		s.w.hurry() // this may take a while
+	}
 	b := &body{r: s.r}
 	switch h.Opcode() {
 	case pdu.OpDataOut:

@@ -7,9 +7,11 @@
 // it refuses.
 //
 // Each connection has one goroutine that reads and one that writes. Commands
-// run on a bounded number of goroutines a session. All queues are bounded: by
-// the command window, by byte budgets for buffers, and by making the reader
-// wait for an initiator that doesn't take its answers.
+// run on a bounded number of goroutines a session; a read of what is in memory
+// is done by the reader itself, which also writes the answers then, as far as
+// the socket takes them. All queues are bounded: by the command window, by byte
+// budgets for buffers, and by making the reader wait for an initiator that
+// doesn't take its answers. A long answer shares the connection with others.
 //
 // What a connection costs at most, whatever its initiator says: 128 KiB before
 // the end of login and 400 KiB after it, for headers, text and queues; and

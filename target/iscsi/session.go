@@ -57,6 +57,7 @@ type session struct {
 	slab    []taskPair          // tasks to be used
 	held    map[uint32]*heldPDU // came before their turn, by CmdSN
 	heldLen int                 // bytes of their data
+	tried   int                 // bytes of answers that were left to send later
 	text    textExchange
 
 	inside   atomic.Bool // the reader is at a request, not between two
@@ -128,6 +129,7 @@ func (s *session) begin(r *pdu.Reader, m *meter, statSN uint32, log *slog.Logger
 	r.MaxData = s.p.RecvLimit
 	r.HeaderDigest, r.DataDigest = s.p.HeaderDigest, s.p.DataDigest
 	s.w = newWriter(s, statSN)
+	m.drained = s.w.sendAll
 }
 
 // abandon ends a session that never began.

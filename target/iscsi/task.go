@@ -55,6 +55,11 @@ type task struct {
 	inSpace int64      // bytes of the session's readSpace and of memory.in taken for them
 	last    int64      // bytes of memory.last, in place of that
 	result  scsi.Result
+	// Of the writer.
+	send     int // bytes of the result to send
+	inSent   int // of these, how many are
+	inSN     uint32
+	residual pdu.Residual
 }
 
 // transfer is an R2T that has not been satisfied.
@@ -186,6 +191,10 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 		s.ordered++
 	}
 	t.receiving = false
+	if t.failure == nil && s.mayTry(t) {
+		s.try(t)
+		return nil
+	}
 	s.grant()
 	s.advance(t)
 	return nil
@@ -241,7 +250,7 @@ func (s *session) endGathering(t *task) {
 func (s *session) answer(t *task, res scsi.Result) {
 	t.result = res
 	s.end(t)
-	s.w.sendResult(t)
+	s.w.sendResult(t, false)
 }
 
 // drop ends a task without an answer. s.mu is held.

@@ -18,6 +18,8 @@ type meter struct {
 	begun atomic.Int64 // when the read that is under way began; 0 = none
 	spent atomic.Int64 // in reads since it was set to 0
 	heard atomic.Int64 // when something came last
+
+	drained func() // called before each read; may be nil
 }
 
 func newMeter(r io.Reader) *meter { return &meter{r: r, start: time.Now().Add(-1)} }
@@ -25,6 +27,9 @@ func newMeter(r io.Reader) *meter { return &meter{r: r, start: time.Now().Add(-1
 func (m *meter) now() int64 { return int64(time.Since(m.start)) }
 
 func (m *meter) Read(p []byte) (int, error) {
+	if m.drained != nil {
+		m.drained()
+	}
 	begun := m.now()
 	m.begun.Store(begun)
 	n, err := m.r.Read(p)

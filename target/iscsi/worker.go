@@ -64,11 +64,7 @@ func (s *session) came(t *task, res scsi.Result) (next *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.aborted {
-		t.scsi.Discard()
-		s.drop(t)
-		if t.gone != nil {
-			close(t.gone)
-		}
+		s.aborted(t)
 	} else {
 		s.answer(t, res)
 	}
@@ -79,6 +75,15 @@ func (s *session) came(t *task, res scsi.Result) (next *task) {
 	}
 	s.schedule()
 	return next
+}
+
+// aborted takes a task back that was aborted while it ran. s.mu is held.
+func (s *session) aborted(t *task) {
+	t.scsi.Discard()
+	s.drop(t)
+	if t.gone != nil {
+		close(t.gone)
+	}
 }
 
 // maxParameters is the most data-out of a command that refuses more than it
@@ -116,6 +121,11 @@ func (t *task) Alloc(n int) []byte {
 		// lets them.
 		t.last += space
 	}
+	return t.takeIn(n)
+}
+
+// takeIn returns a buffer for data-in; the space for it is taken.
+func (t *task) takeIn(n int) []byte {
 	b := t.s.srv.buffers.get(n)
 	if t.in == nil {
 		t.in = t.inArray[:0]
@@ -124,16 +134,26 @@ func (t *task) Alloc(n int) []byte {
 	return b.b[:n]
 }
 
+// tryAcquireIn takes space for data-in if it is there.
+func (t *task) tryAcquireIn(space int64) bool {
+	s, m := t.s, t.s.srv.memory
+	if !s.readSpace.TryAcquire(space) {
+		return false
+	}
+	if !m.in.tryAcquire(&s.inAccount, space) {
+		s.readSpace.Release(space)
+		return false
+	}
+	return true
+}
+
 // acquireIn takes space for data-in. It returns false if the session ends or
 // the task is aborted before there is any: an initiator that reads no more must
 // not hold up those who wait for the end of its tasks.
 func (t *task) acquireIn(space int64) bool {
 	s, m := t.s, t.s.srv.memory
-	if s.readSpace.TryAcquire(space) {
-		if m.in.tryAcquire(&s.inAccount, space) {
-			return true
-		}
-		s.readSpace.Release(space)
+	if t.tryAcquireIn(space) {
+		return true
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()

@@ -1,22 +1,21 @@
 package iscsi
 
 import (
-	"encoding/binary"
 	"errors"
 	"sync"
+	"syscall"
 	"time"
 
 	"sanstick/target/iscsi/internal/pdu"
-	"sanstick/target/scsi"
 )
 
 // Limits of the writer.
 const (
-	maxQueued      = 1024     // PDUs waiting; the reader waits beyond that
-	maxQueuedBytes = 64 << 10 // of their data, that of commands apart
-	flushBytes     = 1 << 20  // written at once
-	flushCopied    = 64 << 10 // of these, headers and small data
-	flushParts     = 512      // pieces of memory at once; writev takes 1024
+	maxQueued      = 1024      // PDUs waiting; the reader waits beyond that
+	maxQueuedBytes = 64 << 10  // of their data, that of commands apart
+	flushBytes     = 1 << 20   // written at once
+	flushCopied    = 64 << 10  // of these, headers and small data
+	flushParts     = 512       // pieces of memory at once; writev takes 1024
 	writeTimeout   = 60 * time.Second
 )
 
@@ -35,27 +34,44 @@ type item struct {
 // writer sends what a session has to say. Sequence numbers are put in at the
 // last moment, so that they are in order and up to date. It collects until
 // nothing is left to send, and then writes everything at once.
+//
+// One at a time has the turn to write. Whoever has nothing better to do takes
+// it if it is free, but never waits for the initiator (sendAll); what can't be
+// written without that is left to the writer's own goroutine (run).
 type writer struct {
-	s *session
+	s   *session
+	raw syscall.RawConn // of the connection; nil if it can't be written to without waiting
 
-	// Of the writing goroutine only.
+	// Of whoever has the turn.
 	batch  pdu.Batch
 	statSN uint32
+	items  []item  // taken out of queue
+	next   int     // of items, the first that isn't in batch
+	parts  []*task // their data is in batch in part; in turns
 	sent   []*task // their data is in batch
 	space  int64   // of items whose data is in batch
+	last   bool    // an item marked so is in batch
 
 	mu     sync.Mutex
 	change sync.Cond // of anything below
 	queue  []item
 	bytes  int
-	closed bool // nothing is added any more
-	failed bool // nothing is sent any more
+	turn   bool  // somebody has it
+	due    bool  // run has to see to something
+	err    error // of one who had the turn; nothing is sent any more
+	closed bool  // nothing is added any more
+	failed bool  // what is added goes nowhere
 }
 
 func newWriter(s *session, statSN uint32) *writer {
 	w := &writer{s: s, statSN: statSN}
 	w.batch.HeaderDigest, w.batch.DataDigest = s.p.HeaderDigest, s.p.DataDigest
 	w.change.L = &w.mu
+	if c, ok := s.conn.(syscall.Conn); ok {
+		if raw, err := c.SyscallConn(); err == nil {
+			w.raw = raw
+		}
+	}
 	return w
 }
 
@@ -72,6 +88,7 @@ func (w *writer) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for !w.failed && (len(w.queue) >= maxQueued || w.bytes >= maxQueuedBytes) {
+		w.wake()
 		w.change.Wait()
 	}
 }
@@ -82,18 +99,54 @@ func (w *writer) sendNow(it item) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.add(it)
+	w.wake()
 }
 
 // sendResult adds the result of a task, and takes over the task's data-in
-// buffers.
-func (w *writer) sendResult(t *task) {
-	w.sendNow(item{t: t, stat: true, slot: !t.cmd.Immediate})
+// buffers. later: the caller promises to call sendAll, or hurry, soon.
+func (w *writer) sendResult(t *task, later bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.add(item{t: t, stat: true, slot: !t.cmd.Immediate})
+	if !later {
+		w.wake()
+	}
 }
 
 func (w *writer) add(it item) {
 	w.queue = append(w.queue, it)
 	w.bytes += len(it.data)
+}
+
+// wake has run do its work. w.mu is held.
+func (w *writer) wake() {
+	w.due = true
 	w.change.Broadcast()
+}
+
+// hurry has what was added with later sent.
+func (w *writer) hurry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) > 0 {
+		w.wake()
+	}
+}
+
+// sendAll sends what there is, as far as the initiator takes it at once. The
+// rest is left to run.
+func (w *writer) sendAll() {
+	w.mu.Lock()
+	if len(w.queue) == 0 || w.turn || w.raw == nil || w.err != nil {
+		if len(w.queue) > 0 {
+			w.wake()
+		}
+		w.mu.Unlock()
+		return
+	}
+	w.turn = true
+	w.mu.Unlock()
+	w.pump(false)
 }
 
 // close has run return once everything queued is sent.
@@ -101,74 +154,148 @@ func (w *writer) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	w.change.Broadcast()
+	w.wake()
 }
 
-// take returns all items there are, and uses space for the next ones. If there
-// are none it waits, if told to, until there are some or close was called.
-func (w *writer) take(space []item, wait bool) []item {
+// take moves what was queued to items, which are all in batch. It returns false
+// if nothing was.
+func (w *writer) take() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for wait && len(w.queue) == 0 && !w.closed {
-		w.change.Wait()
-	}
-	if len(w.queue) == 0 {
-		return space[:0]
-	}
-	items := w.queue
-	w.queue, w.bytes = space[:0], 0
+	clear(w.items)
+	w.items, w.queue = w.queue, w.items[:0]
+	w.next, w.bytes = 0, 0
 	w.change.Broadcast() // there is room again
-	return items
+	return len(w.items) > 0
+}
+
+// await waits until there is something to do for run, and takes the turn. It
+// returns false when there will be nothing any more.
+func (w *writer) await() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		for w.turn || !w.due && !w.closed {
+			w.change.Wait()
+		}
+		w.due = false
+		switch {
+		case w.err != nil:
+			return false
+		case len(w.queue) > 0 || w.unfinished():
+			w.turn = true
+			return true
+		case w.closed:
+			return false
+		}
+	}
+}
+
+// unfinished says whether some of what was taken isn't sent. The caller has
+// the turn, or nobody.
+func (w *writer) unfinished() bool {
+	return w.next < len(w.items) || len(w.parts) > 0 || w.batch.Size() > 0
 }
 
 // run writes until close. After an error it closes the connection, and then
 // only gives back the buffers of what it is told to send.
 func (w *writer) run() {
-	if w.writeAll() == nil {
+	for w.await() {
+		w.pump(true)
+	}
+	if w.err == nil {
 		return
 	}
 	w.s.conn.Close()
 	w.release()
+	for _, t := range w.parts {
+		t.releaseIn()
+	}
+	w.drop(w.items[w.next:])
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.failed = true
-	w.change.Broadcast()
-	w.mu.Unlock()
-	for items := w.take(nil, true); len(items) > 0; items = w.take(items, true) {
-		w.drop(items)
-		clear(items)
+	for {
+		w.drop(w.queue)
+		clear(w.queue)
+		w.queue, w.bytes = w.queue[:0], 0
+		w.change.Broadcast()
+		if w.closed {
+			return
+		}
+		w.change.Wait()
 	}
 }
 
 // errDropped is why the writer stops after an item marked last.
 var errDropped = errors.New("connection dropped on purpose")
 
-func (w *writer) writeAll() (err error) {
+// pump sends until nothing is left, and gives the turn back. With wait false
+// it does so too when it would have to wait, or fails.
+func (w *writer) pump(wait bool) {
+	all, err := w.writeAll(wait)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	w.turn = false
+	if w.due || err != nil || !all || len(w.queue) > 0 {
+		w.wake()
+	}
+}
+
+func (w *writer) writeAll(wait bool) (all bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			w.s.srv.panicked(w.s.log, r)
 			err = errors.New("internal error")
 		}
 	}()
-	var items []item
 	for {
-		items = w.take(items, true)
-		if len(items) == 0 {
-			return nil
-		}
-		for len(items) > 0 {
-			for i := range items {
-				if err := w.put(&items[i]); err != nil {
-					w.drop(items[i:])
-					return err
+		for !w.last && (w.next < len(w.items) || len(w.parts) > 0) {
+			if w.full() {
+				if all, err := w.flush(wait); err != nil || !all {
+					return false, err
 				}
 			}
-			clear(items)
-			items = w.take(items, false)
+			w.step()
+			if w.next == len(w.items) && len(w.parts) > 0 {
+				w.take() // small results pass by large ones
+			}
 		}
-		if err := w.flush(); err != nil {
-			return err
+		if !w.last && w.take() {
+			continue
+		}
+		if w.batch.Size() == 0 {
+			return true, nil
+		}
+		if all, err := w.flush(wait); err != nil || !all {
+			return false, err
+		}
+		if w.last {
+			return false, errDropped
 		}
 	}
+}
+
+func (w *writer) full() bool {
+	return w.batch.Size() >= flushBytes || w.batch.Copied() >= flushCopied || w.batch.Parts() >= flushParts
+}
+
+// step adds to the batch: the next item, or, if there is none, more of a
+// result. An answer to anything but a command waits for the end of results that
+// have begun: a task management function, for one, is not answered before what
+// it follows.
+func (w *writer) step() {
+	if w.next < len(w.items) && (len(w.parts) == 0 || w.items[w.next].t != nil || !w.items[w.next].stat) {
+		w.next++
+		w.put(&w.items[w.next-1])
+		return
+	}
+	t := w.parts[0]
+	w.parts = append(w.parts[:0], w.parts[1:]...)
+	w.slice(t)
 }
 
 // drop gives back the buffers of items that will not be sent.
@@ -182,31 +309,24 @@ func (w *writer) drop(items []item) {
 	}
 }
 
-// put adds an item to the batch, and flushes when that is large.
-func (w *writer) put(it *item) error {
+// put adds an item to the batch.
+func (w *writer) put(it *item) {
 	if it.slot {
 		w.s.openWindow()
 	}
 	if it.t != nil {
-		return w.result(it.t)
+		w.result(it.t)
+		return
 	}
 	w.space += it.space
 	it.space = 0
-	if err := w.pdu(&it.h, it.data, it.stat); err != nil {
-		return err
-	}
-	if it.last {
-		if err := w.flush(); err != nil {
-			return err
-		}
-		return errDropped
-	}
-	return nil
+	w.pdu(&it.h, it.data, it.stat)
+	w.last = it.last
 }
 
 // pdu adds one PDU. Those with a status use up a StatSN; R2T tells the next
 // one, and Data-In without status none (section 4.2.2.2).
-func (w *writer) pdu(h *pdu.BHS, data []byte, stat bool) error {
+func (w *writer) pdu(h *pdu.BHS, data []byte, stat bool) {
 	win := w.s.window(w.statSN)
 	switch {
 	case stat:
@@ -216,22 +336,33 @@ func (w *writer) pdu(h *pdu.BHS, data []byte, stat bool) error {
 	}
 	h.SetWindow(win)
 	w.batch.Add(h, nil, data)
-	if w.batch.Size() >= flushBytes || w.batch.Copied() >= flushCopied || w.batch.Parts() >= flushParts {
-		return w.flush()
-	}
-	return nil
 }
 
-// flush writes the batch and gives back the buffers that were in it.
-func (w *writer) flush() error {
-	err := w.s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err == nil {
-		err = w.batch.Flush(w.s.conn)
+// flush writes the batch and gives back the buffers that were in it. It
+// returns false if not everything was written, as wait was false.
+func (w *writer) flush(wait bool) (all bool, err error) {
+	if w.raw != nil {
+		all, err = w.batch.FlushNow(w.raw)
 	}
-	if err == nil {
+	if err == nil && !all && wait {
+		err = w.flushSlowly()
+		all = err == nil
+	}
+	if all {
 		w.release()
 	}
-	return err
+	return all, err
+}
+
+// flushSlowly waits for the initiator, but not forever.
+func (w *writer) flushSlowly() error {
+	if err := w.s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if err := w.batch.Flush(w.s.conn); err != nil {
+		return err
+	}
+	return w.s.conn.SetWriteDeadline(time.Time{})
 }
 
 func (w *writer) release() {
@@ -242,74 +373,4 @@ func (w *writer) release() {
 	w.sent = w.sent[:0]
 	w.s.srv.memory.in.release(&w.s.inAccount, w.space)
 	w.space = 0
-}
-
-// result sends the outcome of a task: Data-In PDUs (section 11.7), the last of
-// them with the status if that is GOOD, else a SCSI Response (section 11.4).
-func (w *writer) result(t *task) error {
-	res := &t.result
-	send, residual := t.residual()
-	data := res.Data[:send]
-	limit, burst := int(w.s.sendLimit.Load()), w.s.p.MaxBurst
-	collapse := res.Status == scsi.Good && send > 0
-	dataSN := uint32(0)
-	var h pdu.BHS
-	for off := 0; off < send; dataSN++ {
-		n := min(limit, send-off, burst-off%burst)
-		last := off+n == send
-		d := pdu.DataIn{
-			Final: last || (off+n)%burst == 0, HasStatus: last && collapse, Residual: residual,
-			LUN: t.cmd.LUN, ITT: t.cmd.ITT, TTT: pdu.Reserved, DataSN: dataSN, Offset: uint32(off),
-		}
-		d.Encode(&h)
-		if last {
-			w.sent = append(w.sent, t) // from here on a flush gives the buffers back
-		}
-		if err := w.pdu(&h, data[off:off+n], d.HasStatus); err != nil {
-			return err
-		}
-		off += n
-	}
-	if collapse {
-		return nil
-	}
-	if send == 0 {
-		t.releaseIn()
-	}
-	var sense []byte
-	if len(res.Sense) > 0 {
-		sense = append(binary.BigEndian.AppendUint16(nil, uint16(len(res.Sense))), res.Sense...)
-	}
-	(&pdu.SCSIResponse{Residual: residual, Status: byte(res.Status), ITT: t.cmd.ITT, ExpDataSN: t.r2tSN + dataSN}).Encode(&h)
-	return w.pdu(&h, sense, true)
-}
-
-// residual returns how many bytes of data-in to send, and what to say of the
-// difference between what the initiator expected and what the command moves
-// (section 11.4.5.1).
-func (t *task) residual() (send int, r pdu.Residual) {
-	edtl := int(t.cmd.EDTL)
-	moves := t.scsi.DataOutLength()
-	if n := len(t.result.Data); n > 0 {
-		moves = n
-	}
-	expected := 0
-	switch {
-	case t.cmd.Read:
-		expected = edtl
-		send = min(len(t.result.Data), edtl)
-	case t.cmd.Write:
-		expected = edtl
-	}
-	if t.cmd.Read && t.scsi.DataOutLength() > 0 || t.cmd.Write && len(t.result.Data) > 0 {
-		// The data goes the other way: nothing of it was expected.
-		return send, pdu.Residual{Overflow: true, Count: uint32(moves)}
-	}
-	switch {
-	case moves > expected:
-		r = pdu.Residual{Overflow: true, Count: uint32(moves - expected)}
-	case moves < expected:
-		r = pdu.Residual{Underflow: true, Count: uint32(expected - moves)}
-	}
-	return send, r
 }

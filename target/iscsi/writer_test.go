@@ -31,7 +31,7 @@ func TestReaderWaitsForRoom(t *testing.T) {
 	case <-done:
 		t.Error("a request was worked on with the queue full")
 	case <-time.After(50 * time.Millisecond):
-		s.w.take(nil, false)
+		s.w.take()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -73,6 +73,9 @@ type command struct {
 	// want returns the length of the data-out; nil for none.
 	want func(*Task) int
 	run  func(*Task) Result
+	// quick does the command if that needs no waiting, with its range locked and
+	// its buffer there; false means that it would. nil = never.
+	quick func(*Task) (Result, bool)
 	// count is where the CDB has the count of blocks, if not where CDBs of its
 	// length usually have it.
 	count field

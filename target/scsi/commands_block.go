@@ -9,6 +9,7 @@ func blockCommands() []command {
 		flags:     extent | transfers,
 		sharing:   sharedReads,
 		run:       (*Task).read,
+		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (6)",
 		usage:     []byte{0x0a, 0x1f, all, all, all, control},
@@ -33,6 +34,7 @@ func blockCommands() []command {
 		sharing:   sharedReads,
 		types:     anyType,
 		run:       (*Task).read,
+		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (10)",
 		usage:     []byte{0x2a, 0x1a, all, all, all, all, 0, all, all, control},
@@ -80,6 +82,7 @@ func blockCommands() []command {
 		flags:     extent | transfers,
 		sharing:   sharedReads,
 		run:       (*Task).read,
+		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (16)",
 		usage:     []byte{0x8a, 0x1a, all, all, all, all, all, all, all, all, all, all, all, all, 0, control},
@@ -128,6 +131,7 @@ func blockCommands() []command {
 		sharing:   sharedReads,
 		types:     anyType,
 		run:       (*Task).read,
+		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (12)",
 		usage:     []byte{0xaa, 0x1a, all, all, all, all, all, all, all, all, 0, control},

@@ -67,6 +67,31 @@ func (l *rangeLocks) lock(off, n int64, exclusive bool) held {
 	return h
 }
 
+// tryShare is share if that needs no waiting. It fails, and holds nothing, if it
+// does, or if the medium may not be used now.
+func (u *Unit) tryShare(off, n int64) (held, bool) {
+	h, ok := u.ranges.tryShare(off, n)
+	if ok && u.unready().failed() {
+		h.release()
+		return held{}, false
+	}
+	return h, ok
+}
+
+func (l *rangeLocks) tryShare(off, n int64) (held, bool) {
+	h := held{locks: l}
+	stripes := stripesOf(off, n)
+	for left := stripes; left != 0; left &= left - 1 {
+		bit := left & -left
+		if !l.stripes[bits.TrailingZeros64(bit)].TryRLock() {
+			h.release()
+			return held{}, false
+		}
+		h.stripes |= bit
+	}
+	return h, true
+}
+
 // release unlocks the range.
 func (h held) release() {
 	for left := h.stripes; left != 0; left &= left - 1 {

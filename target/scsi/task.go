@@ -120,7 +120,7 @@ func (t *Task) Run(out []byte, alloc Allocator) Result {
 		return t.result
 	}
 	t.out, t.alloc = out, alloc
-	if _, n := t.bytes(); t.command.direction == DataIn && t.command.flags&transfers != 0 && n > 0 {
+	if _, n := t.bytes(); t.command.direction == DataIn && t.command.flags&transfers != 0 && n > 0 && t.in == nil {
 		t.in = t.buffer(int(n)) // may wait, for an initiator that takes no answers: hold nothing that others want
 	}
 	if t.path != nil {

@@ -46,8 +46,9 @@ type UnitOptions struct {
 // Unit is a direct-access logical unit on a block device. It has no cache of
 // its own. Safe for concurrent use.
 type Unit struct {
-	dev block.Device
-	o   UnitOptions
+	dev       block.Device
+	nowReader block.NowReader // dev, if it is one; else nil
+	o         UnitOptions
 
 	size     atomic.Int64  // as the initiators know it, in bytes
 	mode     atomic.Uint32 // modes, and how many resets there were
@@ -116,6 +117,7 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 		return nil, errors.New("cannot make a thin logical unit: the device can't unmap")
 	}
 	u := &Unit{dev: dev, o: o, paths: make(map[*path]struct{}), stopped: make(chan struct{})}
+	u.nowReader, _ = dev.(block.NowReader)
 	u.stop = sync.OnceFunc(func() { close(u.stopped) })
 	u.size.Store(i.Size)
 	u.reservations.keeper = keeper{store: o.State, naa: o.Identity.NAA}

@@ -136,6 +136,9 @@ func ranges(t *testing.T, d block.Device) {
 				t.Errorf("%s of %d bytes at %d: got %v, want ErrRange", name, r.length, r.off, err)
 			}
 		}
+		if now, ok := d.(block.NowReader); ok && now.ReadNow(p, r.off) {
+			t.Errorf("ReadNow of %d bytes at %d worked", r.length, r.off)
+		}
 	}
 	for _, length := range []int64{-b, math.MaxInt64 - b + 1} {
 		if err := d.WriteZeroes(b, length); !errors.Is(err, block.ErrRange) {
@@ -413,6 +416,17 @@ func want(t *testing.T, d block.Device, off int64, want []byte) {
 	if n, err := d.ReadAt(got, off); n != len(got) || err != nil {
 		t.Fatalf("ReadAt(%d bytes, %d): %d, %v", len(got), off, n, err)
 	}
+	same(t, off, want, got)
+	if now, ok := d.(block.NowReader); ok {
+		got = noise(8, len(want))
+		if now.ReadNow(got, off) {
+			same(t, off, want, got)
+		}
+	}
+}
+
+func same(t *testing.T, off int64, want, got []byte) {
+	t.Helper()
 	for i := range got {
 		if got[i] != want[i] {
 			t.Fatalf("byte %d is %#02x, want %#02x", off+int64(i), got[i], want[i])

@@ -4,6 +4,7 @@
 package faultdev
 
 import (
+	"slices"
 	"sync"
 
 	"sanstick/target/block"
@@ -37,8 +38,9 @@ type Device struct {
 }
 
 var (
-	_ block.Device = (*Device)(nil)
-	_ block.Mapper = (*Device)(nil)
+	_ block.Device    = (*Device)(nil)
+	_ block.Mapper    = (*Device)(nil)
+	_ block.NowReader = (*Device)(nil)
 )
 
 // fault makes calls fail.
@@ -172,6 +174,22 @@ func (d *Device) ReadAt(p []byte, off int64) (int, error) {
 		d.cache.overlay(p, off)
 	}
 	return n, err
+}
+
+// ReadNow implements block.NowReader if the wrapped device does. It returns
+// false while reads are to wait or to fail.
+func (d *Device) ReadNow(p []byte, off int64) bool {
+	now, ok := d.inner.(block.NowReader)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !ok || d.gates[Read] != nil || d.cut != nil || slices.ContainsFunc(d.faults, func(f *fault) bool { return f.op == Read }) || !now.ReadNow(p, off) {
+		return false
+	}
+	d.calls[Read]++
+	if d.cache != nil {
+		d.cache.overlay(p, off)
+	}
+	return true
 }
 
 // WriteAt implements block.Device.

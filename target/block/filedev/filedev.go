@@ -46,6 +46,7 @@ const directAlign = 4096
 // device can't unmap, and zeroes are written.
 type Device struct {
 	f     *os.File
+	fd    int
 	info  block.Info   // all but Size
 	size  atomic.Int64 // bytes, rounded down to a logical block
 	asked atomic.Int64 // when size was found, in nanoseconds since opened
@@ -54,11 +55,13 @@ type Device struct {
 	flush flush.Group
 	// buffers are for direct I/O; nil without.
 	buffers *direct.Buffers
+	slow    atomic.Bool // the file system can't say what is in memory
 }
 
 var (
-	_ block.Device = (*Device)(nil)
-	_ block.Mapper = (*Device)(nil)
+	_ block.Device    = (*Device)(nil)
+	_ block.Mapper    = (*Device)(nil)
+	_ block.NowReader = (*Device)(nil)
 )
 
 // Open opens the regular file at path, whose size must be a multiple of the
@@ -120,6 +123,7 @@ func newDevice(f *os.File, o Options, lock int) (*Device, error) {
 	}
 	d := &Device{
 		f:     f,
+		fd:    int(f.Fd()),
 		start: time.Now(),
 		sync:  func() error { return unix.Fdatasync(int(f.Fd())) },
 		info: block.Info{

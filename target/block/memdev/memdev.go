@@ -46,8 +46,9 @@ type shard struct {
 }
 
 var (
-	_ block.Device = (*Device)(nil)
-	_ block.Mapper = (*Device)(nil)
+	_ block.Device    = (*Device)(nil)
+	_ block.Mapper    = (*Device)(nil)
+	_ block.NowReader = (*Device)(nil)
 )
 
 // New returns a Device of size bytes, all zero.
@@ -135,6 +136,12 @@ func (d *Device) ReadAt(p []byte, off int64) (int, error) {
 		}
 	})
 	return len(p), nil
+}
+
+// ReadNow implements block.NowReader: RAM always is at hand.
+func (d *Device) ReadNow(p []byte, off int64) bool {
+	_, err := d.ReadAt(p, off)
+	return err == nil
 }
 
 // WriteAt implements block.Device.
