@@ -20,7 +20,7 @@ type offered struct {
 func (c Config) iscsi(d *scsi.Device) iscsi.Target {
 	t := iscsi.Target{
 		Name: c.IQN, Alias: c.Alias, Device: d, Initiators: c.Initiators,
-		CHAP: credentials(c.CHAP), Mutual: credentials(c.Mutual), Groups: c.Groups,
+		CHAP: credentials(c.CHAP), Mutual: credentials(c.Mutual), Groups: c.Groups, Limit: c.Limit,
 	}
 	if r := c.Redirect; r != nil {
 		t.Redirect = &iscsi.Redirect{Address: r.Address, Permanent: r.Permanent}

@@ -76,10 +76,23 @@ type Config struct {
 	// Groups are the portal groups (Portal.Group) through which the target can
 	// be reached; empty is all.
 	Groups []uint16
+	// Limit bounds what is done for all initiators together.
+	Limit Limit
 	// Redirect sends initiators to another address once they have shown that
 	// they may use the target. nil = it is here.
 	Redirect *Redirect
 }
+
+// Limit is a bound on the work of a target: commands that read or write, and
+// bytes that they move, a second. 0 = none; else at least MinIOPS and MinBytes.
+// What is more waits, in the order in which it comes.
+type Limit = iscsi.Limit
+
+// The least that a limit may be.
+const (
+	MinIOPS  = iscsi.MinIOPS
+	MinBytes = iscsi.MinBytes
+)
 
 // Redirect is where a target has gone.
 type Redirect struct {

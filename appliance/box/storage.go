@@ -201,6 +201,7 @@ func (s *storage) export(e *export) {
 			LUNs:       luns,
 			Initiators: e.config.Initiators,
 			CHAP:       chap(e.config.CHAP),
+			Limit:      target.Limit{IOPS: e.config.Limit.IOPS, Bytes: int64(e.config.Limit.MBps) * 1_000_000},
 		})
 		if err != nil {
 			failed = append(failed, err)

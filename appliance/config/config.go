@@ -74,6 +74,13 @@ type Target struct {
 	Volumes    []string
 	Initiators []string // names that may log in; AnyInitiator is anyone, none is nobody
 	CHAP       *CHAP    // what an initiator must know; nil if nothing
+	Limit      Limit    // of all initiators together
+}
+
+// Limit bounds the work of a target in a second; 0 is no bound.
+type Limit struct {
+	IOPS int // commands that read or write
+	MBps int // megabytes (1,000,000 bytes) that they move
 }
 
 // CHAP is a user name and secret. It never prints its secret.

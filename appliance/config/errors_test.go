@@ -147,6 +147,10 @@ func TestParseErrors(t *testing.T) {
 		{"odd user and secret", target("chap={user='',secret='hunter2hunteré'}"),
 			[]string{"12: target.chap.secret: must have printable", "12: target.chap.user: must have 1 to 255"}},
 		{"secret is a number", target("chap={user='u',secret=123456789012}"), []string{"12: target.chap.secret: is a number, but must be text"}},
+		{"limit is a number", target("limit=5"), []string{"12: target.limit: is a number, but must be a table"}},
+		{"unknown limit", target("limit={ops=50}"), []string{"12: target.limit.ops: unknown key; did you mean iops?"}},
+		{"limits out of bounds", target("limit={iops=9,mbps=-1}"), []string{"12: target.limit.iops: 9 must be from 10", "12: target.limit.mbps: -1 must be from 1"}},
+		{"limit is text", target("limit={mbps='5'}"), []string{"12: target.limit.mbps: is text, but must be a whole number"}},
 
 		{"all at once", "hostname=1\n[[pool]]\nname='a'\n[[volume]]\nname='v'\npool='b'\nsize='1'\n",
 			[]string{"1: hostname: is a number", "2: pool: disks is missing", "2: pool: layout is missing",

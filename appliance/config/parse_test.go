@@ -36,6 +36,7 @@ func TestParseReference(t *testing.T) {
 			Name: "vm1", IQN: "iqn.2006-12.com.example.storage:vm1", Volumes: []string{"vm1"},
 			Initiators: []string{"iqn.1998-01.com.vmware:esx1", "iqn.1993-08.org.debian:01:abcdef"},
 			CHAP:       &CHAP{User: "esx1", Secret: "correct horse battery"},
+			Limit:      Limit{IOPS: 2000, MBps: 100},
 		}, {
 			Name: "vmfs", IQN: "iqn.2006-12.com.example.attic:vmfs", Volumes: []string{"vmfs"},
 			Initiators: []string{"iqn.1998-01.com.vmware:esx1"},
@@ -52,7 +53,7 @@ func TestParseReference(t *testing.T) {
 // The reference shows every key of every table.
 func TestReferenceIsComplete(t *testing.T) {
 	pos := scanPositions(string(Reference()))
-	for _, table := range []string{tableTop, tableInterface, tableMatch, tablePool, tableVolume, tableTarget, tableCHAP} {
+	for _, table := range []string{tableTop, tableInterface, tableMatch, tablePool, tableVolume, tableTarget, tableCHAP, tableLimit} {
 		first, rest, nested := strings.Cut(table, ".")
 		path := table
 		if table != tableTop {
@@ -65,7 +66,7 @@ func TestReferenceIsComplete(t *testing.T) {
 			if pos.lines[joinKey(path, key)] == 0 {
 				t.Errorf("reference.toml does not show %q", joinKey(path, key))
 			}
-			if table != tableTop && !strings.Contains(string(Reference()), "# "+key+":") && !strings.Contains(string(Reference()), "#   "+key+":") && table != tableCHAP {
+			if table != tableTop && !strings.Contains(string(Reference()), "# "+key+":") && !strings.Contains(string(Reference()), "#   "+key+":") && table != tableCHAP && table != tableLimit {
 				t.Errorf("reference.toml does not explain %q of %q", key, table)
 			}
 		}

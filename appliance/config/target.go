@@ -42,6 +42,7 @@ func (s section) target(hostname string, names, iqns, volumes map[string]int) Ta
 	}
 	t.Initiators = s.initiators()
 	t.CHAP = s.chap()
+	t.Limit = s.limit()
 	return t
 }
 
@@ -111,6 +112,35 @@ func (s section) chap() *CHAP {
 	}
 	c.User, c.Secret = user, secret
 	return &c
+}
+
+// The bounds of a target's limits. Below the least, initiators would give
+// commands up that wait for their turn.
+const (
+	minIOPS, maxIOPS = 10, 1_000_000_000
+	minMBps, maxMBps = 1, 1_000_000
+)
+
+// limit reads how much a target may do in a second.
+func (s section) limit() (l Limit) {
+	t := s.sub("limit", tableLimit, `limit = { iops = 500, mbps = 20 }`)
+	if t == nil {
+		return l
+	}
+	l.IOPS = t.bounded("iops", minIOPS, maxIOPS)
+	l.MBps = t.bounded("mbps", minMBps, maxMBps)
+	return l
+}
+
+// bounded reads a number that is at least least and at most most; 0 if there is
+// none.
+func (s section) bounded(key string, least, most int64) int {
+	n, ok := s.number(key, key+" = 500")
+	if ok && (n < least || n > most) {
+		s.fail(key, "%d must be from %d to %d; without a bound, remove it", n, least, most)
+		return 0
+	}
+	return int(n)
 }
 
 func printable(s string) bool {

@@ -16,6 +16,7 @@ const (
 	tableVolume    = "volume"
 	tableTarget    = "target"
 	tableCHAP      = "target.chap"
+	tableLimit     = "target.limit"
 )
 
 // keysOf lists the keys that a table may have.
@@ -32,9 +33,11 @@ func keysOf(table string) []string {
 	case tableVolume:
 		return []string{"name", "pool", "size"}
 	case tableTarget:
-		return []string{"name", "iqn", "volumes", "initiators", "chap"}
+		return []string{"name", "iqn", "volumes", "initiators", "chap", "limit"}
 	case tableCHAP:
 		return []string{"user", "secret"}
+	case tableLimit:
+		return []string{"iops", "mbps"}
 	}
 	panic("config: unknown table " + table)
 }
@@ -95,7 +98,7 @@ func (w *walker) section(table, path string, m map[string]any) section {
 		switch table {
 		case tableTop:
 			where = "the file"
-		case tableMatch, tableCHAP:
+		case tableMatch, tableCHAP, tableLimit:
 			where = table
 		}
 		sort.Strings(known)

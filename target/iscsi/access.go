@@ -42,7 +42,7 @@ func (s *Server) nextCredentials() uint64 {
 }
 
 // SetAccess gives the target of the same name the alias, initiators, credentials,
-// portal groups and redirect of t; its device stays. Sessions that couldn't be
+// portal groups, redirect and limit of t; its device stays. Sessions that couldn't be
 // made any more are ended, and it returns when the last of their commands has
 // come back from its device. Other sessions go on, even if the credentials are
 // new ones: those count from the next login. A login that is under way with
@@ -66,15 +66,22 @@ func (s *Server) SetAccess(t Target) error {
 	if !t.CHAP.same(have.CHAP) || !t.Mutual.same(have.Mutual) {
 		have.CHAP, have.Mutual, have.credentials = t.CHAP, t.Mutual, s.nextCredentials()
 	}
-	var ending []*session
+	have.Limit = t.Limit
+	limited := have.limiter.set(t.Limit)
+	var ending, staying []*session
 	gone := make(map[*session]bool) // those who may not even stay for a goodbye
 	for _, sess := range s.sessions {
 		if sess.target == have && (!have.allows(sess.p.InitiatorName) || !have.reachable(sess.portal.Group) || have.Redirect != nil) {
 			ending = append(ending, sess)
 			gone[sess] = !have.allows(sess.p.InitiatorName)
+		} else if sess.target == have && limited {
+			staying = append(staying, sess)
 		}
 	}
 	s.mu.Unlock()
+	for _, sess := range staying {
+		sess.tollAnew()
+	}
 	for _, sess := range ending {
 		if why := "access to the target has changed"; gone[sess] {
 			sess.kill(why)

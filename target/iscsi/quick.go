@@ -12,7 +12,7 @@ import (
 // mayTry says whether a task may be done now, out of turn, if it needs no
 // waiting. s.mu is held.
 func (s *session) mayTry(t *task) bool {
-	return t.cmd.Read && t.want == 0 && !t.unsolicited && s.ordered == 0 && t.scsi.Quick()
+	return t.failure == nil && t.cmd.Read && t.want == 0 && !s.target.limiter.on.Load() && !t.unsolicited && s.ordered == 0 && t.scsi.Quick()
 }
 
 // try does a task if that needs no waiting, and else gives it to the workers.

@@ -120,12 +120,16 @@ func (s *Server) succeed(nc net.Conn, portal *listening, p login.Params, from *s
 // connection is replaced, which has ended.
 func (s *Server) newSession(nc net.Conn, portal *listening, p login.Params, t *Target, from *session) (*session, login.Status) {
 	sess := newSession(s, nc, portal, p, t)
+	depth := s.o.Window
+	if t != nil {
+		depth = t.limiter.depth(depth, len(s.ofTarget(t))+1)
+	}
 	if from != nil {
 		if s.sessions[sess.key] != nil || s.targets[p.TargetName] != t {
 			return nil, login.NoSession
 		}
 		sess.tsih, sess.nexus = from.tsih, from.nexus
-		sess.startWindow(from.expCmdSN.Load())
+		sess.startWindow(from.expCmdSN.Load(), depth)
 	} else {
 		if len(s.handles) >= 1<<16-2 {
 			return nil, login.OutOfResources
@@ -133,7 +137,7 @@ func (s *Server) newSession(nc net.Conn, portal *listening, p login.Params, t *T
 		for s.lastTSIH++; s.lastTSIH == 0 || s.handles[s.lastTSIH]; s.lastTSIH++ {
 		}
 		sess.tsih = s.lastTSIH
-		sess.startWindow(p.CmdSN)
+		sess.startWindow(p.CmdSN, depth)
 	}
 	if t != nil {
 		if sess.nexus == nil {
@@ -162,6 +166,11 @@ func (s *Server) leave(sess *session) {
 func (s *Server) sessionsOf(t *Target) []*session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.ofTarget(t)
+}
+
+// ofTarget is sessionsOf with s.mu held.
+func (s *Server) ofTarget(t *Target) []*session {
 	var all []*session
 	for _, sess := range s.sessions {
 		if sess.target == t {

@@ -18,7 +18,8 @@
 // data, out of Options.Memory, of which no session can take all (pool). It has
 // two goroutines before login is over, then four, one for each task management
 // function that came and hasn't been answered (the window bounds them), and
-// Options.Workers, of which there are MaxWorkers in all sessions. A panic ends
+// those that run commands: Options.Workers for a LUN, so that one whose disk
+// hangs leaves some to the others, and MaxWorkers in all sessions. A panic ends
 // the connection it is in, and is counted (Stats).
 package iscsi
 
@@ -54,7 +55,7 @@ type Options struct {
 	PingTimeout    time.Duration // how long it may stay silent then: 30 s
 	LogoutGrace    time.Duration // what initiators have to log out when the server stops or a target goes: 1 s; negative = nothing
 	Window         int           // commands in flight a session: 128
-	Workers        int           // commands running a session: 16
+	Workers        int           // commands running at a LUN of a session: 16, and four times as many in all of the session
 	MaxWorkers     int           // and in all sessions together: 256, but every session may run one
 	ReadBudget     int           // bytes of data-in held a session: 32 MiB
 	WriteBudget    int           // bytes of solicited data-out held a session: 32 MiB

@@ -75,17 +75,19 @@ type session struct {
 	tasks      map[uint32]*task // by initiator task tag, until they are answered
 	queue      []*task          // ready to run
 	workers    int
-	idle       int // workers that wait for a task
+	busy       map[uint64]int // of the workers, how many are at a LUN
+	idle       int            // workers that wait for a task
 	lastTTT    uint32
-	seq        uint64    // of the next task
-	ordered    int       // tasks with the ORDERED attribute
-	immediate  int       // tasks and functions that came as immediate
-	writeSpace int       // bytes left for data-out
-	waiting    []*task   // for writeSpace, or the server's memory, in order
-	awaiting   bool      // somebody waits for the server's memory
-	credit     int       // bytes of it that have come
-	moved      time.Time // when data-out was last asked for or came
-	handedOver bool      // the nexus goes on in another session
+	seq        uint64      // of the next task
+	ordered    int         // tasks with the ORDERED attribute
+	immediate  int         // tasks and functions that came as immediate
+	writeSpace int         // bytes left for data-out
+	waiting    []*task     // for writeSpace, or the server's memory, in order
+	awaiting   bool        // somebody waits for the server's memory
+	credit     int         // bytes of it that have come
+	alarm      *time.Timer // for tasks that are due later
+	moved      time.Time   // when data-out was last asked for or came
+	handedOver bool        // the nexus goes on in another session
 	ended      bool
 }
 
@@ -101,7 +103,8 @@ func newSession(s *Server, nc net.Conn, portal *listening, p login.Params, t *Ta
 		goodbye:    make(chan string, 1),
 		held:       make(map[uint32]*heldPDU),
 		tasks:      make(map[uint32]*task),
-		handover:   make(chan *task, s.o.Workers),
+		handover:   make(chan *task, lunsAtOnce*s.o.Workers),
+		busy:       make(map[uint64]int),
 		readSpace:  semaphore.NewWeighted(int64(s.o.ReadBudget)),
 		writeSpace: s.o.WriteBudget,
 	}
@@ -109,9 +112,9 @@ func newSession(s *Server, nc net.Conn, portal *listening, p login.Params, t *Ta
 	return sess
 }
 
-func (s *session) startWindow(cmdSN uint32) {
+func (s *session) startWindow(cmdSN uint32, depth int) {
 	s.expCmdSN.Store(cmdSN)
-	s.maxCmdSN.Store(cmdSN + uint32(s.srv.o.Window) - 1)
+	s.maxCmdSN.Store(cmdSN + uint32(depth) - 1)
 }
 
 func (s *session) window(statSN uint32) pdu.Window {
@@ -228,6 +231,9 @@ func (s *session) finish() {
 	s.conn.Close()
 	s.mu.Lock()
 	s.ended = true
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
 	closing := s.nexus != nil && !s.handedOver
 	s.mu.Unlock()
 	if closing {

@@ -32,7 +32,10 @@ type Target struct {
 	// Redirect sends initiators elsewhere once they have shown that they may
 	// use the target. nil = it is here.
 	Redirect *Redirect
+	// Limit bounds what is done for all sessions together.
+	Limit Limit
 
+	limiter *limiter
 	// credentials says which CHAP and Mutual these are: no others that the
 	// server ever had have the same number.
 	credentials uint64
@@ -59,6 +62,9 @@ func (t *Target) check() error {
 		case len(c.Secret) < minSecret || len(c.Secret) > maxSecret:
 			return fmt.Errorf("CHAP secret of user %q must have %d to %d bytes", c.User, minSecret, maxSecret)
 		}
+	}
+	if err := t.Limit.check(); err != nil {
+		return err
 	}
 	switch {
 	case slices.Contains(t.Groups, 0):
@@ -114,6 +120,7 @@ func (s *Server) Add(t Target) error {
 		return fmt.Errorf("cannot add target %s: %w", t.Name, err)
 	}
 	t.credentials = s.nextCredentials()
+	t.limiter = newLimiter(t.Limit)
 	s.targets[t.Name] = &t
 	s.setPorts(&t)
 	return nil
@@ -134,11 +141,7 @@ func (s *Server) Remove(names ...string) error {
 			continue
 		}
 		delete(s.targets, name)
-		for _, sess := range s.sessions {
-			if sess.target == t {
-				ending = append(ending, sess)
-			}
-		}
+		ending = append(ending, s.ofTarget(t)...)
 	}
 	s.mu.Unlock()
 	for _, sess := range ending {

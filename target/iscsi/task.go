@@ -25,7 +25,8 @@ type task struct {
 	s     *session
 	cmd   pdu.SCSICommand
 	scsi  *scsi.Task
-	seq   uint64 // order of arrival
+	seq   uint64        // order of arrival
+	due   time.Duration // when it may run, of the target's limiter; 0 = at any time
 	state taskState
 
 	aborted   bool
@@ -191,7 +192,7 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 		s.ordered++
 	}
 	t.receiving = false
-	if t.failure == nil && s.mayTry(t) {
+	if s.mayTry(t) {
 		s.try(t)
 		return nil
 	}
@@ -228,6 +229,7 @@ func (s *session) advance(t *task) {
 		}
 		return
 	}
+	s.toll(t)
 	if s.endGathering(t); t.cmd.Attr == pdu.AttrHeadOfQueue {
 		s.queue = slices.Insert(s.queue, 0, t)
 	} else {

@@ -365,3 +365,25 @@ func TestOrdered(t *testing.T) {
 		}
 	}
 }
+
+// A LUN whose disk hangs takes no more than its share of the workers: the
+// others are served.
+func TestOneDiskHangs(t *testing.T) {
+	b := start(t, iscsi.Options{})
+	c := b.session()
+	arrived, release := b.disks[0].Hold(faultdev.Write)
+	defer release()
+	for range 40 {
+		if _, err := c.Start(iscsitest.Write10(0, noise(1, 512), 512)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 16 {
+		<-arrived
+	}
+	write := iscsitest.Write10(0, noise(2, 512), 512)
+	write.LUN = 1
+	if r := b.do(c, write); r.Status != 0 {
+		t.Errorf("%+v", r)
+	}
+}

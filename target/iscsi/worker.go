@@ -2,15 +2,19 @@ package iscsi
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 
 	"sanstick/target/iscsi/internal/pdu"
 	"sanstick/target/scsi"
 )
 
-// schedule starts workers for what is ready, up to the limit. s.mu is held.
+// lunsAtOnce is how many LUNs of a session may have all their workers.
+const lunsAtOnce = 4
+
+// schedule starts workers for what is ready, up to the limits. s.mu is held.
 func (s *session) schedule() {
-	for s.workers < s.srv.o.Workers {
+	for s.workers < lunsAtOnce*s.srv.o.Workers {
 		if n := s.srv.workers.Add(1); s.workers > 0 && int(n) > s.srv.o.MaxWorkers {
 			s.srv.workers.Add(-1)
 			return // the worker that the session has goes on with it
@@ -63,6 +67,11 @@ func (s *session) awaitTask() *task {
 func (s *session) came(t *task, res scsi.Result) (next *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if k := lunKey(t); s.busy[k] > 1 {
+		s.busy[k]--
+	} else {
+		delete(s.busy, k)
+	}
 	if t.aborted {
 		s.aborted(t)
 	} else {
@@ -174,15 +183,30 @@ func (t *task) acquireIn(space int64) bool {
 
 // nextReady takes the next task that may run out of the queue. s.mu is held.
 func (s *session) nextReady() *task {
-	for i := 0; i < len(s.queue); i++ {
-		if t := s.queue[i]; s.mayRun(t) {
+	early := false
+	for i, t := range s.queue {
+		if t.due > 0 {
+			if early {
+				continue // due later than the one before
+			}
+			if wait := s.target.limiter.wait(t.due); wait > 0 {
+				s.later(wait)
+				early = true
+				continue
+			}
+		}
+		if s.busy[lunKey(t)] < s.srv.o.Workers && s.mayRun(t) {
 			s.queue = slices.Delete(s.queue, i, i+1)
+			s.busy[lunKey(t)]++
 			t.state = running
 			return t
 		}
 	}
 	return nil
 }
+
+// lunKey is the LUN of a task, for session.busy.
+func lunKey(t *task) uint64 { return binary.BigEndian.Uint64(t.cmd.LUN[:]) }
 
 // mayRun applies the task attributes (SAM-5 section 8): nothing overtakes an
 // ORDERED task, and it overtakes nothing, except by HEAD OF QUEUE.

@@ -11,11 +11,11 @@ import (
 
 // Limits of the writer.
 const (
-	maxQueued      = 1024      // PDUs waiting; the reader waits beyond that
-	maxQueuedBytes = 64 << 10  // of their data, that of commands apart
-	flushBytes     = 1 << 20   // written at once
-	flushCopied    = 64 << 10  // of these, headers and small data
-	flushParts     = 512       // pieces of memory at once; writev takes 1024
+	maxQueued      = 1024     // PDUs waiting; the reader waits beyond that
+	maxQueuedBytes = 64 << 10 // of their data, that of commands apart
+	flushBytes     = 1 << 20  // written at once
+	flushCopied    = 64 << 10 // of these, headers and small data
+	flushParts     = 512      // pieces of memory at once; writev takes 1024
 	writeTimeout   = 60 * time.Second
 )
 

@@ -76,6 +76,8 @@ type command struct {
 	// quick does the command if that needs no waiting, with its range locked and
 	// its buffer there; false means that it would. nil = never.
 	quick func(*Task) (Result, bool)
+	// copies: the data-out is a parameter list of EXTENDED COPY.
+	copies bool
 	// count is where the CDB has the count of blocks, if not where CDBs of its
 	// length usually have it.
 	count field

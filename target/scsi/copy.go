@@ -24,7 +24,8 @@ func copyCommands() []command {
 		want: func(t *Task) int {
 			return int(min(length.read(t.cdb), copyHeaderSize+maxCopyDescriptors))
 		},
-		run: (*Task).extendedCopy,
+		copies: true,
+		run:    (*Task).extendedCopy,
 	}, {
 		name:       "RECEIVE COPY STATUS (LID1)",
 		usage:      []byte{0x84, 0x00, all, 0, 0, 0, 0, 0, 0, 0, all, all, all, all, 0, control},

@@ -150,12 +150,13 @@ func (d *document) target(t *table) targetSpec {
 	wrong := len(d.errs)
 	spec.groups, spec.redirect = t.groups("groups"), d.redirect(t.table("redirect"))
 	spec.chap, spec.mutual = d.chap(t.table("chap")), d.chap(t.table("mutual"))
+	spec.limit = d.limit(t.table("limit"))
 	if spec.iqn == "" {
 		d.fail(t.at("iqn"), "the target needs a name")
 	} else if err := spec.config(nil).Check(); err != nil && wrong == len(d.errs) {
 		d.fail(t.path, "%v", err)
 	}
-	t.end("iqn, alias, initiators, chap, mutual, groups, redirect, lun")
+	t.end("iqn, alias, initiators, chap, mutual, limit, groups, redirect, lun")
 	return spec
 }
 

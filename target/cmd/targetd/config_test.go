@@ -28,6 +28,7 @@ alias = "first"
 initiators = ["iqn.a:b", "iqn.c:d"]
 chap = { user = "u", secret = "123456789012" }
 mutual = { user = "t", secret = "abcdefghijkl" }
+limit = { iops = 500, mbps = 20 }
 groups = [1, 7]
 redirect = { address = "b:2", permanent = true }
   [[target.lun]]
@@ -61,6 +62,7 @@ lun = [{ number = 1, path = "./disk.img", serial = "S", thin = true, bs = 4096 }
 		targets: []targetSpec{{
 			iqn: "iqn.x:One", alias: "first", initiators: []string{"iqn.a:b", "iqn.c:d"},
 			chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijkl"},
+			limit:  target.Limit{IOPS: 500, Bytes: 20_000_000},
 			groups: []uint16{1, 7}, redirect: &target.Redirect{Address: "b:2", Permanent: true},
 			luns: []lun{shared, {number: 16383, path: "/dev/sdb", removable: true, serial: "T", device: backing.Options{ReadOnly: true, PhysicalBlock: 8192}}},
 		}, {iqn: "iqn.x:two", luns: []lun{second}}},
@@ -90,6 +92,11 @@ func TestParseConfigErrors(t *testing.T) {
 		{"unknown key of a portal", "[[portal]]\naddress = \"a:1\"\nip = 0\n" + top, "f:3: portal[0].ip: unknown key"},
 		{"no such group", top + "groups = [1, 2]\n", "f:4: target[0].groups: there is no portal of group 2"},
 		{"groups is a number", top + "groups = 1\n", "f:4: target[0].groups: must be a list"},
+		{"limit is a number", top + "limit = 5\n", "f:4: target[0].limit: must be a table"},
+		{"limit too low", top + "limit = { iops = 9 }\n", "f:4: target[0].limit.iops: must be from 10 commands"},
+		{"limit of nothing", top + "limit = { mbps = 0 }\n", "f:4: target[0].limit.mbps: must be from 1 megabyte"},
+		{"limit with a fraction", top + "limit = { mbps = 1.5 }\n", "f:4: target[0].limit.mbps: must be a whole number"},
+		{"unknown limit", top + "limit = { iop = 50 }\n", "f:4: target[0].limit.iop: unknown key; there are iops, mbps"},
 		{"bad redirect", top + "redirect = { address = \"a\" }\n", `f:4: target[0].redirect.address: "a" is not`},
 		{"bad flag", top + "redirect = { address = \"a:1\", permanent = 1 }\n", "f:4: target[0].redirect.permanent: must be true or false"},
 		{"single brackets", "[target]\n", "f:1: target: must be an array of tables: write [[target]]"},

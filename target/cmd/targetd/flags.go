@@ -42,6 +42,7 @@ func parseFlags(args []string) (*options, error) {
 		return err
 	})
 	fs.Func("chap", "", func(v string) (err error) { t.chap, err = parseCHAP(v); return err })
+	fs.Func("limit", "", func(v string) (err error) { t.limit, err = parseLimit(v); return err })
 	fs.Func("mutual", "", func(v string) (err error) { t.mutual, err = parseCHAP(v); return err })
 	if err := fs.Parse(args); err != nil {
 		return nil, hideSecrets(err, args)

@@ -23,11 +23,12 @@ func TestParseFlags(t *testing.T) {
 			targets: []targetSpec{{iqn: defaultIQN, initiators: []string{"*"}, luns: []lun{{path: "a.img", serial: "S"}}}},
 		}},
 		{"all", "--listen 10.0.0.1:3260 --listen [::1]:1 --advertise h:1 --state st --iqn iqn.x:y --initiator iqn.a:b --initiator iqn.c:d --serial S" +
-			" --chap u:123456789012 --mutual=t:abcdefghijklm:n --lun 0=mem:1GiB,thin,bs=4096 --lun 7=/dev/sdb,ro,removable,pbs=8192", &setup{
+			" --chap u:123456789012 --mutual=t:abcdefghijklm:n --limit mbps=20,iops=500 --lun 0=mem:1GiB,thin,bs=4096 --lun 7=/dev/sdb,ro,removable,pbs=8192", &setup{
 			portals: []portal{{address: "10.0.0.1:3260", group: 1}, {address: "[::1]:1", group: 1}}, advertise: []string{"h:1"}, state: "st",
 			targets: []targetSpec{{
 				iqn: "iqn.x:y", initiators: []string{"iqn.a:b", "iqn.c:d"},
 				chap: &target.CHAP{User: "u", Secret: "123456789012"}, mutual: &target.CHAP{User: "t", Secret: "abcdefghijklm:n"},
+				limit: target.Limit{IOPS: 500, Bytes: 20_000_000},
 				luns: []lun{
 					{path: "mem:1GiB", thin: true, device: backing.Options{LogicalBlock: 4096}, serial: "S-0"},
 					{number: 7, path: "/dev/sdb", removable: true, device: backing.Options{ReadOnly: true, PhysicalBlock: 8192}, serial: "S-7"},
@@ -44,6 +45,9 @@ func TestParseFlags(t *testing.T) {
 		{"no block size", "--lun 0=a,bs", nil},
 		{"unknown flag", "--lun 0=a --fast", nil},
 		{"left over", "--lun 0=a b.img", nil},
+		{"limit without a name", "--lun 0=a --limit 500", nil},
+		{"limit too low", "--lun 0=a --limit iops=1", nil},
+		{"unknown limit", "--lun 0=a --limit iop=100", nil},
 		{"short secret", "--lun 0=a --chap u:short-SECRT", nil},
 		{"no secret", "--lun 0=a --mutual short-SECRT", nil},
 		{"value for a switch", "--lun 0=a,ro=5", nil},
@@ -79,7 +83,7 @@ func TestParseFlags(t *testing.T) {
 
 // The help names every flag there is.
 func TestUsage(t *testing.T) {
-	for _, name := range []string{"listen", "advertise", "iqn", "lun", "initiator", "chap", "mutual", "serial", "state", "config", "help"} {
+	for _, name := range []string{"listen", "advertise", "iqn", "lun", "initiator", "chap", "mutual", "limit", "serial", "state", "config", "help"} {
 		if !strings.Contains(usage, "\n  --"+name+" ") {
 			t.Errorf("nothing about --%s", name)
 		}

@@ -28,11 +28,12 @@ type targetSpec struct {
 	groups       []uint16 // portal groups; none = all
 	redirect     *target.Redirect
 	chap, mutual *target.CHAP
+	limit        target.Limit
 }
 
 func (t targetSpec) config(luns []target.LUN) target.Config {
 	return target.Config{IQN: t.iqn, Alias: t.alias, LUNs: luns, Initiators: t.initiators, CHAP: t.chap, Mutual: t.mutual,
-		Groups: t.groups, Redirect: t.redirect}
+		Groups: t.groups, Redirect: t.redirect, Limit: t.limit}
 }
 
 // lun is a disk and its number in a target.

@@ -26,6 +26,9 @@ const usage = `targetd serves disks over iSCSI until Ctrl-C.
   --initiator IQN            who may log in (repeatable; default anyone)
   --chap USER:SECRET         what initiators must prove to know, 12 to 255 bytes
   --mutual USER:SECRET       what the target proves to initiators that ask
+  --limit iops=N,mbps=N      what all initiators together may have done in a second:
+                             commands (10 at least) and megabytes (1 at least), or one
+                             of the two. What is more waits
   --serial S                 serial number; with several units S-N. The NAA follows
                              from it. Default: made from the name, N and PATH, so it
                              stays the same from run to run
@@ -55,6 +58,7 @@ A configuration file is TOML. All of it:
   initiators = ["iqn.1998-01.com.vmware:esx1"]  # ["*"] is anyone, [] is nobody
   chap = { user = "esx1", secret = "a-secret-of-12-bytes" }
   mutual = { user = "san", secret = "another-of-12-bytes" }
+  limit = { iops = 500, mbps = 20 }             # as --limit
   groups = [1, 2]                               # default all there are
   # redirect = { address = "10.0.2.1:3260", permanent = false }
 
@@ -77,7 +81,8 @@ A file with secrets must not be readable by all, and no file writable by all.
 On SIGHUP the file is read again. If anything in it is wrong, or a new disk can't be
 opened, that is logged and nothing changes. Else targets and LUNs come and go, and
 sessions stay: only those with a target that was removed are ended, and those of an
-initiator that was taken out of initiators. New secrets count from the next login.
+initiator that was taken out of initiators. New secrets count from the next login, new
+limits at once.
 A disk that is no more in the file is closed when the commands on it have come back.
 mem:SIZE may grow; files and block devices that have grown are seen by themselves,
 within a second. A disk becomes read-only while it is used, and writable again, unless
