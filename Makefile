@@ -43,6 +43,12 @@ conformance: deps-conformance ## foreign initiators and long tests against targe
 bench: deps-bench ## targetd beside tgt, in turn; writes target/BENCHMARKS.md (BENCH_FLAGS)
 	@$(GO) run ./target/bench --out target/BENCHMARKS.md $(BENCH_FLAGS)
 
+PROFILE_CASE ?= ^4 KiB random read, QD 32$$
+
+profile: ## where targetd's time goes: a CPU profile of random reads (PROFILE_CASE)
+	@$(GO) run ./target/bench --seconds 5 --case '$(PROFILE_CASE)' --profile build/bench/targetd.pprof
+	@$(GO) tool pprof -top -nodecount 40 build/bench/targetd.pprof
+
 gobench: ## Go benchmarks of the target's hot paths
 	@$(GO) test -run '^$$' -bench . -benchmem ./target/...
 
@@ -65,4 +71,4 @@ deps-run deps-test deps-bench deps-conformance:
 	if [ -n "$$missing" ]; then echo "installing$$missing"; \
 	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
 
-.PHONY: help run image test check unit e2e conformance bench gobench fuzz fresh clean deps-run deps-test deps-bench deps-conformance
+.PHONY: help run image test check unit e2e conformance bench profile gobench fuzz fresh clean deps-run deps-test deps-bench deps-conformance

@@ -27,8 +27,13 @@ What is shown is the ratio within a round: noise of the machine hits both.
   --rounds N       how often each case is run on each target (10)
   --seconds S      how long each run takes (2)
   --dir DIR        where the files on a real disk are made (build/bench)
-  --out FILE       write the table as Markdown
+  --out FILE       write the tables as Markdown
+  --profile FILE   run the cases once, on targetd alone, and write a CPU profile of it
+                   (go tool pprof -top FILE)
   --list           list the cases
+
+With all cases, it also finds out what memory idle sessions take, what a command
+allocates, how well limits are held, and what slow clients cost the others.
 `
 
 type options struct {
@@ -37,6 +42,7 @@ type options struct {
 	seconds float64
 	dir     string
 	out     string
+	profile string
 	list    bool
 }
 
@@ -49,6 +55,7 @@ func parseFlags(args []string) (*options, error) {
 	fs.Float64Var(&o.seconds, "seconds", 2, "")
 	fs.StringVar(&o.dir, "dir", "build/bench", "")
 	fs.StringVar(&o.out, "out", "", "")
+	fs.StringVar(&o.profile, "profile", "", "")
 	fs.BoolVar(&o.list, "list", false, "")
 	err := fs.Parse(args)
 	if err == nil {
@@ -92,6 +99,9 @@ func run(ctx context.Context, o *options) error {
 			fmt.Printf("%-40s %s\n", c.name, c.tool.how())
 		}
 		return nil
+	}
+	if o.profile != "" {
+		return profile(ctx, o, chosen)
 	}
 	begin := time.Now()
 	results, err := compare(ctx, o, chosen)

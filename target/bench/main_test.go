@@ -32,6 +32,28 @@ func TestRow(t *testing.T) {
 	}
 }
 
+func TestWants(t *testing.T) {
+	x := result{benchCase: benchCase{name: "x", least: 2, aim: 3}, ours: []sample{{outcome: outcome{iops: 50}}}, tgt: []sample{{outcome: outcome{iops: 20}}}}
+	stream := result{benchCase: benchCase{name: streamRead}, ours: []sample{{outcome: outcome{iops: 1000, size: 1000}}}, tgt: []sample{{outcome: outcome{iops: 1}}}}
+	many := result{benchCase: benchCase{name: "many"}, ours: []sample{{outcome: outcome{least: 0.7, most: 1.1}}}, tgt: []sample{{}}}
+	c := comparison{results: []result{x, stream, many}, loopback: []float64{1e6}, more: &extras{
+		idle: [2]int{40 << 10, 8 << 10}, allocations: 0.3, slow: []float64{0.5}, limits: []limitRun{{flag: "iops=10", size: 512, want: 10, got: 10.4}},
+	}}
+	got := c.wantedTable()
+	for _, want := range []string{
+		"| x, ratio to tgt | 2.00x | 3.00x | 2.50x | met |",
+		"ratio to iperf3 | - | 0.90x | 1.00x | aim reached |",
+		"| 0.80, 1.20 | - | 0.70, 1.10 | **missed** |",
+		"| allocations for a 4 KiB read | at most 0.200 | 0.000 | 0.300 | **missed** |",
+		"| at most 64 MiB | 32 MiB | 40 MiB | met |",
+		"| limit iops=10, 512 bytes a command: rate to the limit | 0.95 to 1.05 | - | 1.040 | met |",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 func TestPerfOutput(t *testing.T) {
 	m := perfAverage.FindStringSubmatch("\n\n00:00:01 - lba 4, iops current 893 (348 MB/s), iops average 85000 (332 MB/s)\niops average 84223 (328 MB/s)      \n\nfinished.\n")
 	if m == nil || m[1] != "84223" {

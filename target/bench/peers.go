@@ -12,13 +12,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kinds of backing. Each target has a LUN of each.
 const (
-	tmpfs = "file on tmpfs"
-	ram   = "RAM (tgt: file on tmpfs)"
-	ext4  = "file on a disk"
+	tmpfs  = "file on tmpfs"
+	ram    = "RAM (tgt: file on tmpfs)"
+	ext4   = "file on a disk, direct I/O"
+	cached = "file on a disk, page cache"
 )
 
 const (
@@ -40,17 +43,29 @@ type peer struct {
 
 func (p *peer) url() string { return fmt.Sprintf("iscsi://%s/%s/%d", p.addr, p.iqn, p.lun) }
 
-// files makes the files of a target: written in full, as holes are another
-// matter.
-func files(dir, name string) (inRAM, onDisk string, err error) {
-	inRAM = filepath.Join("/dev/shm", fmt.Sprintf("sanstick-bench-%d-%s", os.Getpid(), name))
-	onDisk = filepath.Join(dir, name)
-	for _, path := range []string{inRAM, onDisk} {
+// files are what a target serves.
+type files map[string]string // by kind of backing
+
+// newFiles makes the files of a target: written in full, as holes are another
+// matter. Remove them, in case of an error too.
+func newFiles(dir, name string) (files, error) {
+	f := files{
+		tmpfs:  filepath.Join("/dev/shm", fmt.Sprintf("sanstick-bench-%d-%s", os.Getpid(), name)),
+		ext4:   filepath.Join(dir, name+"-direct"),
+		cached: filepath.Join(dir, name+"-cached"),
+	}
+	for _, path := range f {
 		if err := fill(path); err != nil {
-			return "", "", fmt.Errorf("cannot make a file to serve: %w", err)
+			return f, fmt.Errorf("cannot make a file to serve: %w", err)
 		}
 	}
-	return inRAM, onDisk, nil
+	return f, nil
+}
+
+func (f files) remove() {
+	for _, path := range f {
+		os.Remove(path)
+	}
 }
 
 func fill(path string) error {
@@ -80,8 +95,11 @@ func (p *peer) start(ctx context.Context, args ...string) error {
 	return nil
 }
 
+// stop ends the process; what doesn't end by itself is killed.
 func (p *peer) stop() {
-	p.cmd.Process.Kill()
+	kill := time.AfterFunc(5*time.Second, func() { p.cmd.Process.Kill() })
+	defer kill.Stop()
+	p.cmd.Process.Signal(unix.SIGTERM)
 	p.cmd.Wait()
 }
 
@@ -112,20 +130,24 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// startOurs builds and starts targetd. What is on a disk is opened with
-// O_DIRECT, by tgt too: so does an administrator who wants it quick.
-func startOurs(ctx context.Context, dir, inRAM, onDisk string) (*peer, error) {
-	program := filepath.Join(dir, "targetd")
+// build makes the program that is measured.
+func build(ctx context.Context, dir string) (program string, err error) {
+	program = filepath.Join(dir, "targetd")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "sanstick/target/cmd/targetd").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("cannot build targetd: %w: %s", err, out)
+		return "", fmt.Errorf("cannot build targetd: %w: %s", err, out)
 	}
+	return program, nil
+}
+
+// startOurs starts targetd, with more arguments.
+func startOurs(ctx context.Context, program string, f files, more ...string) (*peer, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{name: "targetd", addr: addr, iqn: iqn, luns: map[string]byte{tmpfs: 1, ram: 2, ext4: 3}}
-	err = p.start(ctx, program, "--listen", addr, "--iqn", iqn, "--lun", "1="+inRAM,
-		"--lun", fmt.Sprintf("2=mem:%d", lunSize), "--lun", "3="+onDisk+",direct")
+	p := &peer{name: "targetd", addr: addr, iqn: iqn, luns: map[string]byte{tmpfs: 1, ram: 2, ext4: 3, cached: 4}}
+	err = p.start(ctx, append([]string{program, "--listen", addr, "--iqn", iqn, "--lun", "1=" + f[tmpfs],
+		"--lun", fmt.Sprintf("2=mem:%d", lunSize), "--lun", "3=" + f[ext4] + ",direct", "--lun", "4=" + f[cached]}, more...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -137,12 +159,12 @@ func startOurs(ctx context.Context, dir, inRAM, onDisk string) (*peer, error) {
 }
 
 // startTgt starts tgtd and gives it its LUNs.
-func startTgt(ctx context.Context, inRAM, onDisk string) (*peer, error) {
+func startTgt(ctx context.Context, f files) (*peer, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{name: "tgt", addr: addr, iqn: iqn + "-tgt", luns: map[string]byte{tmpfs: 1, ram: 1, ext4: 2}}
+	p := &peer{name: "tgt", addr: addr, iqn: iqn + "-tgt", luns: map[string]byte{tmpfs: 1, ram: 1, ext4: 2, cached: 3}}
 	// The number of the control socket, which tgt wants below 32768, so that it
 	// meets no other tgtd.
 	control := strconv.Itoa(os.Getpid()%32000 + 1)
@@ -152,8 +174,9 @@ func startTgt(ctx context.Context, inRAM, onDisk string) (*peer, error) {
 	err = p.await(ctx)
 	for _, args := range [][]string{
 		{"--mode", "target", "--op", "new", "--tid", "1", "-T", p.iqn},
-		{"--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b", inRAM},
-		{"--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "2", "-b", onDisk, "--bsoflags", "direct"},
+		{"--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b", f[tmpfs]},
+		{"--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "2", "-b", f[ext4], "--bsoflags", "direct"},
+		{"--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "3", "-b", f[cached]},
 		{"--mode", "target", "--op", "update", "--tid", "1", "-n", "HeaderDigest", "-v", "CRC32C"},
 		{"--mode", "target", "--op", "update", "--tid", "1", "-n", "DataDigest", "-v", "CRC32C"},
 		{"--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL"},
@@ -185,16 +208,17 @@ func (p *peer) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * tick, errors.Join(err1, err2)
 }
 
-// peakRSS returns the most memory that the process has had, in KiB.
-func (p *peer) peakRSS() (int, error) {
+// memory returns how much memory the process has (VmRSS), or has had at most
+// (VmHWM), in KiB.
+func (p *peer) memory(what string) (int, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if v, ok := strings.CutPrefix(line, what+":"); ok {
 			return strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(v), "kB")))
 		}
 	}
-	return 0, errors.New("no VmHWM in the status of the process")
+	return 0, fmt.Errorf("no %s in the status of the process", what)
 }

@@ -15,8 +15,9 @@ import (
 
 // options are what the command line says.
 type options struct {
-	config string // a file that setup is from; empty = setup is from flags
-	setup  *setup
+	config  string // a file that setup is from; empty = setup is from flags
+	profile string // where a CPU profile goes; empty = none is made
+	setup   *setup
 }
 
 // parseFlags reads the command line, and the configuration file if it names
@@ -30,6 +31,7 @@ func parseFlags(args []string) (*options, error) {
 	fs.StringVar(&t.iqn, "iqn", defaultIQN, "")
 	fs.StringVar(&serial, "serial", "", "")
 	fs.StringVar(&s.state, "state", "", "")
+	fs.StringVar(&o.profile, "profile", "", "")
 	fs.Func("listen", "", func(a string) error { s.portals = append(s.portals, portal{address: a, group: 1}); return nil })
 	fs.Func("advertise", "", func(a string) error { s.advertise = append(s.advertise, a); return checkAddress(a) })
 	fs.Func("initiator", "", func(n string) error { t.initiators = append(t.initiators, n); return nil })
@@ -50,7 +52,7 @@ func parseFlags(args []string) (*options, error) {
 	switch {
 	case fs.NArg() > 0:
 		return nil, fmt.Errorf("don't know what to do with %q", fs.Arg(0))
-	case o.config != "" && fs.NFlag() > 1:
+	case o.config != "" && (fs.NFlag() > 2 || fs.NFlag() > 1 && o.profile == ""):
 		return nil, errors.New("--config takes the place of all other flags: put what they say into the file")
 	case o.config != "":
 		var err error

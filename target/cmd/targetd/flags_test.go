@@ -45,6 +45,8 @@ func TestParseFlags(t *testing.T) {
 		{"no block size", "--lun 0=a,bs", nil},
 		{"unknown flag", "--lun 0=a --fast", nil},
 		{"left over", "--lun 0=a b.img", nil},
+		{"config and another", "--config /nowhere --lun 0=a", nil},
+		{"config, a profile and another", "--config /nowhere --profile p --lun 0=a", nil},
 		{"limit without a name", "--lun 0=a --limit 500", nil},
 		{"limit too low", "--lun 0=a --limit iops=1", nil},
 		{"unknown limit", "--lun 0=a --limit iop=100", nil},
@@ -83,7 +85,7 @@ func TestParseFlags(t *testing.T) {
 
 // The help names every flag there is.
 func TestUsage(t *testing.T) {
-	for _, name := range []string{"listen", "advertise", "iqn", "lun", "initiator", "chap", "mutual", "limit", "serial", "state", "config", "help"} {
+	for _, name := range []string{"listen", "advertise", "iqn", "lun", "initiator", "chap", "mutual", "limit", "serial", "state", "config", "profile", "help"} {
 		if !strings.Contains(usage, "\n  --"+name+" ") {
 			t.Errorf("nothing about --%s", name)
 		}

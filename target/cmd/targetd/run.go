@@ -19,6 +19,13 @@ import (
 // comes from reload makes it read the configuration file again.
 func run(ctx context.Context, o *options, log *slog.Logger, reload <-chan os.Signal) (err error) {
 	s := o.setup
+	if o.profile != "" {
+		stop, err := startProfile(o.profile)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	to := target.Options{Log: log}
 	if s.advertise != nil {
 		to.Advertise = func(net.Addr) []string { return s.advertise }

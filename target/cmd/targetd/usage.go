@@ -36,7 +36,9 @@ const usage = `targetd serves disks over iSCSI until Ctrl-C.
                              power cut (APTPL) in files of this directory, which is
                              made if need be. Default: initiators are told that
                              none do
-  --config FILE              read all of that from a file; no other flag goes with it
+  --config FILE              read all of that from a file; no other flag but --profile
+                             goes with it
+  --profile FILE             write a CPU profile at the end, for go tool pprof
   --help                     this text
 
 Secrets on a command line can be read by other users of this machine.
