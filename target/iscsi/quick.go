@@ -30,7 +30,7 @@ func (s *session) try(t *task) {
 	case t.aborted:
 		s.aborted(t)
 	case ok:
-		t.result = res
+		t.result, t.again = res, true
 		s.end(t)
 		s.w.sendResult(t, true)
 	default:

@@ -55,6 +55,7 @@ type session struct {
 	r       *pdu.Reader
 	meter   *meter              // what r reads from
 	slab    []taskPair          // tasks to be used
+	spare   []*taskPair         // tasks to be used again
 	held    map[uint32]*heldPDU // came before their turn, by CmdSN
 	heldLen int                 // bytes of their data
 	tried   int                 // bytes of answers that were left to send later

@@ -61,6 +61,8 @@ type task struct {
 	inSent   int // of these, how many are
 	inSN     uint32
 	residual pdu.Residual
+	pair     *taskPair
+	again    bool // it may be used again once it is sent
 }
 
 // transfer is an R2T that has not been satisfied.
@@ -91,18 +93,29 @@ func (t *task) unexpectedData() { t.fail(abortedCommand, 0x0c, 0x0c) }
 func (t *task) wrongAmount()    { t.fail(abortedCommand, 0x0c, 0x0d) }
 func (t *task) badChecksum()    { t.fail(abortedCommand, 0x47, 0x05) }
 
-// taskSlab is how many tasks are allocated together. None is used twice, so a
-// late look at one finds what it was.
+// taskSlab is how many tasks are allocated together. Only those that nobody but
+// the reader and the writer ever had are used again (try): a late look at
+// another finds what it was.
 const taskSlab = 16
 
 // newTask returns a task without anything. Of the reader only.
 func (s *session) newTask() *task {
-	if len(s.slab) == 0 {
-		s.slab = make([]taskPair, taskSlab)
+	if len(s.spare) == 0 {
+		s.spare = s.w.takeSpare(s.spare)
 	}
-	p := &s.slab[0]
-	s.slab = s.slab[1:]
-	p.iscsi.s, p.iscsi.scsi = s, &p.scsi
+	var p *taskPair
+	if n := len(s.spare); n > 0 {
+		p = s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		*p = taskPair{}
+	} else {
+		if len(s.slab) == 0 {
+			s.slab = make([]taskPair, taskSlab)
+		}
+		p = &s.slab[0]
+		s.slab = s.slab[1:]
+	}
+	p.iscsi.s, p.iscsi.scsi, p.iscsi.pair = s, &p.scsi, p
 	return &p.iscsi
 }
 

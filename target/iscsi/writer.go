@@ -61,6 +61,7 @@ type writer struct {
 	err    error // of one who had the turn; nothing is sent any more
 	closed bool  // nothing is added any more
 	failed bool  // what is added goes nowhere
+	spare  []*taskPair
 }
 
 func newWriter(s *session, statSN uint32) *writer {
@@ -365,12 +366,28 @@ func (w *writer) flushSlowly() error {
 	return w.s.conn.SetWriteDeadline(time.Time{})
 }
 
+// takeSpare returns tasks that may be used again, and uses space for the next.
+func (w *writer) takeSpare(space []*taskPair) []*taskPair {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	spare := w.spare
+	w.spare = space[:0]
+	return spare
+}
+
 func (w *writer) release() {
-	for _, t := range w.sent {
-		t.releaseIn()
+	if len(w.sent) > 0 {
+		w.mu.Lock()
+		for _, t := range w.sent {
+			t.releaseIn()
+			if t.again && len(w.spare) < maxQueued {
+				w.spare = append(w.spare, t.pair)
+			}
+		}
+		w.mu.Unlock()
+		clear(w.sent)
+		w.sent = w.sent[:0]
 	}
-	clear(w.sent)
-	w.sent = w.sent[:0]
 	w.s.srv.memory.in.release(&w.s.inAccount, w.space)
 	w.space = 0
 }
