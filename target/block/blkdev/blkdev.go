@@ -51,7 +51,7 @@ type Device struct {
 	flush flush.Group
 	// discard is BLKDISCARD; tests replace it.
 	discard func(off, length int64) error
-	buffers *direct.Buffers
+	io      *direct.File
 }
 
 var _ block.Device = (*Device)(nil)
@@ -100,10 +100,10 @@ func newDevice(f *os.File, o Options) (*Device, error) {
 		return nil, errors.New("it is smaller than a block")
 	}
 	d := &Device{
-		f:       f,
-		fd:      int(f.Fd()),
-		start:   time.Now(),
-		buffers: direct.NewBuffers(o.LogicalBlock),
+		f:     f,
+		fd:    int(f.Fd()),
+		start: time.Now(),
+		io:    direct.New(f, o.LogicalBlock),
 		info: block.Info{
 			LogicalBlock:  o.LogicalBlock,
 			PhysicalBlock: o.PhysicalBlock,
@@ -145,7 +145,7 @@ func (d *Device) ReadAt(p []byte, off int64) (int, error) {
 	if err := d.Info().Check(off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	n, err := d.buffers.ReadAt(d.f, p, off)
+	n, err := d.io.ReadAt(p, off)
 	return n, errno.Wrap(err)
 }
 
@@ -154,7 +154,7 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.check(off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	n, err := d.buffers.WriteAt(d.f, p, off)
+	n, err := d.io.WriteAt(p, off)
 	return n, errno.Wrap(err)
 }
 
@@ -206,12 +206,12 @@ func (d *Device) WriteZeroes(off, length int64) error {
 
 // zeroRest zeroes what doesn't read as zero in a range.
 func (d *Device) zeroRest(off, length int64) error {
-	buf := d.buffers.Take()
-	defer d.buffers.Keep(buf)
+	buf := d.io.Take()
+	defer d.io.Keep(buf)
 	for length > 0 {
 		b := buf[:min(length, direct.BufferSize)]
 		n := int64(len(b))
-		if _, err := d.f.ReadAt(b, off); err != nil {
+		if _, err := d.io.ReadAt(b, off); err != nil {
 			return err
 		}
 		if b[0] != 0 || !bytes.Equal(b[1:], b[:n-1]) {
@@ -243,4 +243,6 @@ func (d *Device) check(off, length int64) error {
 }
 
 // Close implements block.Device.
-func (d *Device) Close() error { return d.f.Close() }
+func (d *Device) Close() error {
+	return errors.Join(d.io.Close(), d.f.Close())
+}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -263,6 +264,42 @@ func TestDiscardGranularity(t *testing.T) {
 			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
 		}
 	}
+}
+
+// What a disk can't read fails for every one of those who read, and what it
+// can is right.
+func TestMediumErrors(t *testing.T) {
+	const size, readable, goroutines = 1 << 20, 512 << 10, 32
+	device, file := newLoop(t, size, 512)
+	d, err := Open(device, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.WriteAt(bytes.Repeat([]byte{0xa5}, size), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, readable); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for range 20 {
+				p := make([]byte, 4096)
+				off := int64(g) * size / goroutines
+				_, err := d.ReadAt(p, off)
+				if off >= readable {
+					if !errors.Is(err, block.ErrMedium) || !errors.Is(err, syscall.EIO) {
+						t.Errorf("ReadAt(%d): got %v, want ErrMedium and EIO", off, err)
+					}
+				} else if err != nil || !bytes.Equal(p, bytes.Repeat([]byte{0xa5}, len(p))) {
+					t.Errorf("ReadAt(%d): %v, or other bytes", off, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestErrorsNameWhatTheyAre(t *testing.T) {

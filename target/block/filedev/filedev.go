@@ -45,17 +45,16 @@ const directAlign = 4096
 // Unmap and WriteZeroes punch holes where the file system can; elsewhere the
 // device can't unmap, and zeroes are written.
 type Device struct {
-	f     *os.File
-	fd    int
-	info  block.Info   // all but Size
-	size  atomic.Int64 // bytes, rounded down to a logical block
-	asked atomic.Int64 // when size was found, in nanoseconds since opened
-	start time.Time
-	sync  func() error // fdatasync; tests replace it
-	flush flush.Group
-	// buffers are for direct I/O; nil without.
-	buffers *direct.Buffers
-	slow    atomic.Bool // the file system can't say what is in memory
+	f      *os.File
+	fd     int
+	info   block.Info   // all but Size
+	size   atomic.Int64 // bytes, rounded down to a logical block
+	asked  atomic.Int64 // when size was found, in nanoseconds since opened
+	start  time.Time
+	sync   func() error // fdatasync; tests replace it
+	flush  flush.Group
+	direct *direct.File // nil where data goes through the page cache
+	slow   atomic.Bool  // the file system can't say what is in memory
 }
 
 var (
@@ -135,10 +134,11 @@ func newDevice(f *os.File, o Options, lock int) (*Device, error) {
 	}
 	d.size.Store(st.Size())
 	if o.Direct {
-		d.buffers = direct.NewBuffers(directAlign)
+		d.direct = direct.New(f, directAlign)
 		// The last block begins where only a block's alignment is given.
 		last := make([]byte, o.LogicalBlock)
-		if _, err := d.buffers.ReadAt(f, last, st.Size()-int64(len(last))); err != nil {
+		if _, err := d.direct.ReadAt(last, st.Size()-int64(len(last))); err != nil {
+			d.direct.Close()
 			return nil, fmt.Errorf("direct I/O in blocks of %d fails: %w", o.LogicalBlock, err)
 		}
 	}
@@ -190,15 +190,15 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (d *Device) read(p []byte, off int64) (int, error) {
-	if d.buffers != nil {
-		return d.buffers.ReadAt(d.f, p, off)
+	if d.direct != nil {
+		return d.direct.ReadAt(p, off)
 	}
 	return d.f.ReadAt(p, off)
 }
 
 func (d *Device) write(p []byte, off int64) (int, error) {
-	if d.buffers != nil {
-		return d.buffers.WriteAt(d.f, p, off)
+	if d.direct != nil {
+		return d.direct.WriteAt(p, off)
 	}
 	return d.f.WriteAt(p, off)
 }
@@ -284,4 +284,10 @@ func (d *Device) check(off, length int64) error {
 }
 
 // Close implements block.Device.
-func (d *Device) Close() error { return d.f.Close() }
+func (d *Device) Close() error {
+	var err error
+	if d.direct != nil {
+		err = d.direct.Close()
+	}
+	return errors.Join(err, d.f.Close())
+}

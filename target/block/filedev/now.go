@@ -9,7 +9,7 @@ import (
 
 // ReadNow implements block.NowReader for what is in the page cache.
 func (d *Device) ReadNow(p []byte, off int64) bool {
-	if d.buffers != nil || d.slow.Load() || len(p) == 0 || d.Info().Check(off, int64(len(p))) != nil {
+	if d.direct != nil || d.slow.Load() || len(p) == 0 || d.Info().Check(off, int64(len(p))) != nil {
 		return false
 	}
 	n, err := readNow(d.fd, p, off)

@@ -5,59 +5,67 @@ package direct
 import (
 	"os"
 	"unsafe"
+
+	"sanstick/target/block/internal/aio"
 )
 
-// BufferSize is the size of the buffers of Buffers.Take, in bytes: a multiple
+// BufferSize is the size of the buffers of File.Take, in bytes: a multiple
 // of every logical block size.
 const BufferSize = 256 << 10
 
 const kept = 8 // buffers kept for later
 
-// Buffers do I/O for memory that isn't aligned, through buffers that are. Safe
-// for concurrent use.
-type Buffers struct {
+// File does direct I/O on an open file. Memory that isn't aligned goes through
+// buffers that are. All methods but Close may be called from many goroutines at
+// once.
+type File struct {
+	io    *aio.File
 	align uintptr
 	free  chan []byte
 }
 
-// NewBuffers returns buffers that start on a multiple of align bytes, a power
-// of two.
-func NewBuffers(align int) *Buffers {
-	return &Buffers{align: uintptr(align), free: make(chan []byte, kept)}
+// New returns a File for f, which must stay open, with memory that starts on a
+// multiple of align bytes, a power of two.
+func New(f *os.File, align int) *File {
+	return &File{io: aio.New(f), align: uintptr(align), free: make(chan []byte, kept)}
 }
 
+// Close releases what New took; it doesn't close the file below. No other call
+// may be running or follow.
+func (f *File) Close() error { return f.io.Close() }
+
 // aligned reports whether the kernel can transfer to and from p directly.
-func (b *Buffers) aligned(p []byte) bool {
-	return uintptr(unsafe.Pointer(unsafe.SliceData(p)))%b.align == 0
+func (f *File) aligned(p []byte) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(p)))%f.align == 0
 }
 
 // Take returns an aligned buffer of BufferSize bytes.
-func (b *Buffers) Take() []byte {
+func (f *File) Take() []byte {
 	select {
-	case buf := <-b.free:
+	case buf := <-f.free:
 		return buf
 	default:
 	}
-	buf := make([]byte, BufferSize+int(b.align))
-	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(buf))) & (b.align - 1))
+	buf := make([]byte, BufferSize+int(f.align))
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(buf))) & (f.align - 1))
 	return buf[skip : skip+BufferSize : skip+BufferSize]
 }
 
 // Keep takes back a buffer of Take that nobody uses any more.
-func (b *Buffers) Keep(buf []byte) {
+func (f *File) Keep(buf []byte) {
 	select {
-	case b.free <- buf:
+	case f.free <- buf:
 	default:
 	}
 }
 
-// ReadAt is f.ReadAt for any p.
-func (b *Buffers) ReadAt(f *os.File, p []byte, off int64) (int, error) {
-	if b.aligned(p) {
-		return f.ReadAt(p, off)
+// ReadAt is ReadAt of the file below, for any p.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if f.aligned(p) {
+		return f.io.ReadAt(p, off)
 	}
-	return b.pieces(p, off, func(buf, p []byte, off int64) error {
-		if _, err := f.ReadAt(buf, off); err != nil {
+	return f.pieces(p, off, func(buf, p []byte, off int64) error {
+		if _, err := f.io.ReadAt(buf, off); err != nil {
 			return err
 		}
 		copy(p, buf)
@@ -65,22 +73,22 @@ func (b *Buffers) ReadAt(f *os.File, p []byte, off int64) (int, error) {
 	})
 }
 
-// WriteAt is f.WriteAt for any p.
-func (b *Buffers) WriteAt(f *os.File, p []byte, off int64) (int, error) {
-	if b.aligned(p) {
-		return f.WriteAt(p, off)
+// WriteAt is WriteAt of the file below, for any p.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	if f.aligned(p) {
+		return f.io.WriteAt(p, off)
 	}
-	return b.pieces(p, off, func(buf, p []byte, off int64) error {
+	return f.pieces(p, off, func(buf, p []byte, off int64) error {
 		copy(buf, p)
-		_, err := f.WriteAt(buf, off)
+		_, err := f.io.WriteAt(buf, off)
 		return err
 	})
 }
 
 // pieces does I/O piece by piece.
-func (b *Buffers) pieces(p []byte, off int64, io func(buf, p []byte, off int64) error) (int, error) {
-	buf := b.Take()
-	defer b.Keep(buf)
+func (f *File) pieces(p []byte, off int64, io func(buf, p []byte, off int64) error) (int, error) {
+	buf := f.Take()
+	defer f.Keep(buf)
 	done := 0
 	for done < len(p) {
 		n := min(len(p)-done, BufferSize)
