@@ -74,6 +74,13 @@ type NowReader interface {
 	ReadNow(p []byte, off int64) bool
 }
 
+// ForceWriter is a Device for which a write that is durable when it returns
+// costs less than a WriteAt and a Flush: those that come together share a flush.
+type ForceWriter interface {
+	// WriteForced is a WriteAt and, if that works, a Flush.
+	WriteForced(p []byte, off int64) (int, error)
+}
+
 // Info describes a Device. Sizes are bytes.
 type Info struct {
 	Size             int64 // a multiple of LogicalBlock

@@ -1,6 +1,10 @@
 package scsi
 
-import "bytes"
+import (
+	"bytes"
+
+	"sanstick/target/block"
+)
 
 // fua reports whether the CDB wants the data on stable storage: FUA, or the
 // weaker FUA_NV of SBC-2. DPO (0x10) is advice about a cache that a unit
@@ -50,6 +54,10 @@ func (t *Task) write() Result {
 	u := t.path.unit
 	if len(data) > 0 {
 		off, _ := t.bytes()
+		if f, ok := u.dev.(block.ForceWriter); ok && t.fua() && t.info.WriteCache {
+			_, err := f.WriteForced(data, off)
+			return t.done(err, writing)
+		}
 		if _, err := u.dev.WriteAt(data, off); err != nil {
 			return t.done(err, writing)
 		}

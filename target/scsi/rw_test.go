@@ -220,14 +220,23 @@ func TestFlushing(t *testing.T) {
 		{"SYNCHRONIZE CACHE (10), one block, IMMED", "35 02 00000001 00 0001 00", 0, 1},
 		{"SYNCHRONIZE CACHE (16)", "91", 0, 1},
 	} {
-		r := newRig(t, memdev.Options{}, UnitOptions{})
-		r.fault.Volatile()
-		r.good(t, tt.command, make([]byte, tt.out))
-		if got := r.fault.Calls(faultdev.Flush); got != tt.flushes {
-			t.Errorf("%s: %d flushes, want %d", tt.name, got, tt.flushes)
-		}
-		if left := r.fault.Unflushed(); tt.flushes > 0 && left > 0 {
-			t.Errorf("%s: %d writes not flushed", tt.name, left)
+		for _, forces := range []bool{true, false} {
+			r := newRig(t, memdev.Options{}, UnitOptions{})
+			r.fault.Volatile()
+			if !forces { // the device is no block.ForceWriter
+				r.dev = NewDevice(testName)
+				if err := r.dev.Attach(0, newTestUnit(t, struct{ block.Device }{r.fault}, "plain", UnitOptions{})); err != nil {
+					t.Fatal(err)
+				}
+				r.nexus = r.newNexus(t)
+			}
+			r.good(t, tt.command, make([]byte, tt.out))
+			if got := r.fault.Calls(faultdev.Flush); got != tt.flushes {
+				t.Errorf("%s: %d flushes, want %d", tt.name, got, tt.flushes)
+			}
+			if left := r.fault.Unflushed(); tt.flushes > 0 && left > 0 {
+				t.Errorf("%s: %d writes not flushed", tt.name, left)
+			}
 		}
 	}
 }

@@ -54,7 +54,10 @@ type Device struct {
 	io      *direct.File
 }
 
-var _ block.Device = (*Device)(nil)
+var (
+	_ block.Device      = (*Device)(nil)
+	_ block.ForceWriter = (*Device)(nil)
+)
 
 // Open opens a block device for exclusive use: it fails if a file system, an
 // LVM volume or another process that asks for exclusive use has it.
@@ -161,7 +164,18 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 // Flush implements block.Device with fdatasync, which flushes the write caches
 // of all the disks below. Flushes asked for while one runs share the next.
 func (d *Device) Flush() error {
-	return errno.Wrap(d.flush.Do(func() error { return unix.Fdatasync(d.fd) }))
+	return errno.Wrap(d.flush.Do(d.sync))
+}
+
+func (d *Device) sync() error { return unix.Fdatasync(d.fd) }
+
+// WriteForced implements block.ForceWriter.
+func (d *Device) WriteForced(p []byte, off int64) (n int, err error) {
+	err = d.flush.Write(func() error {
+		n, err = d.WriteAt(p, off)
+		return err
+	}, d.sync)
+	return n, errno.Wrap(err)
 }
 
 // Unmap implements block.Device with BLKDISCARD, for the part of the range

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T, readOnly bool) block.Device) {
 		{"mapped", false, mapped},
 		{"concurrency", false, concurrency},
 		{"flush", false, flush},
+		{"forced writes", false, forced},
 		{"read-only", true, readOnly},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -371,6 +372,37 @@ func flush(t *testing.T, d block.Device) {
 	}
 }
 
+// forced tests a ForceWriter like any other writer; that it keeps its promise
+// takes a power cut.
+func forced(t *testing.T, d block.Device) {
+	f, ok := d.(block.ForceWriter)
+	if !ok {
+		return
+	}
+	i := d.Info()
+	b := int64(i.LogicalBlock)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for step := range 20 {
+				p := noise(uint64(w*100+step), 2*int(b))
+				if n, err := f.WriteForced(p, int64(w)*16*b); n != len(p) || err != nil {
+					t.Errorf("WriteForced: %d, %v", n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for w := range 8 {
+		want(t, d, int64(w)*16*b, noise(uint64(w*100+19), 2*int(b)))
+	}
+	for _, r := range []struct{ off, length int64 }{{-b, b}, {1, b}, {0, b - 1}, {i.Size, b}} {
+		if _, err := f.WriteForced(make([]byte, r.length), r.off); !errors.Is(err, block.ErrRange) {
+			t.Errorf("WriteForced of %d bytes at %d: got %v, want ErrRange", r.length, r.off, err)
+		}
+	}
+}
+
 func readOnly(t *testing.T, d block.Device) {
 	i := d.Info()
 	if !i.ReadOnly || i.CanUnmap {
@@ -379,9 +411,11 @@ func readOnly(t *testing.T, d block.Device) {
 	b := i.LogicalBlock
 	want(t, d, 0, make([]byte, b))
 	_, err := d.WriteAt(noise(6, b), 0)
-	for name, err := range map[string]error{
-		"WriteAt": err, "WriteZeroes": d.WriteZeroes(0, int64(b)), "Unmap": d.Unmap(0, int64(b)),
-	} {
+	calls := map[string]error{"WriteAt": err, "WriteZeroes": d.WriteZeroes(0, int64(b)), "Unmap": d.Unmap(0, int64(b))}
+	if f, ok := d.(block.ForceWriter); ok {
+		_, calls["WriteForced"] = f.WriteForced(noise(6, b), 0)
+	}
+	for name, err := range calls {
 		if !errors.Is(err, block.ErrReadOnly) {
 			t.Errorf("%s: got %v, want ErrReadOnly", name, err)
 		}

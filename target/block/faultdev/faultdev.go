@@ -38,9 +38,10 @@ type Device struct {
 }
 
 var (
-	_ block.Device    = (*Device)(nil)
-	_ block.Mapper    = (*Device)(nil)
-	_ block.NowReader = (*Device)(nil)
+	_ block.Device      = (*Device)(nil)
+	_ block.Mapper      = (*Device)(nil)
+	_ block.NowReader   = (*Device)(nil)
+	_ block.ForceWriter = (*Device)(nil)
 )
 
 // fault makes calls fail.
@@ -211,6 +212,16 @@ func (d *Device) Flush() error {
 		}
 	}
 	return d.flushErr
+}
+
+// WriteForced implements block.ForceWriter: it is a call of Write and one of
+// Flush.
+func (d *Device) WriteForced(p []byte, off int64) (int, error) {
+	n, err := d.WriteAt(p, off)
+	if err == nil {
+		err = d.Flush()
+	}
+	return n, err
 }
 
 // Unmap implements block.Device.

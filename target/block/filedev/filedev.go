@@ -58,9 +58,10 @@ type Device struct {
 }
 
 var (
-	_ block.Device    = (*Device)(nil)
-	_ block.Mapper    = (*Device)(nil)
-	_ block.NowReader = (*Device)(nil)
+	_ block.Device      = (*Device)(nil)
+	_ block.Mapper      = (*Device)(nil)
+	_ block.NowReader   = (*Device)(nil)
+	_ block.ForceWriter = (*Device)(nil)
 )
 
 // Open opens the regular file at path, whose size must be a multiple of the
@@ -207,6 +208,15 @@ func (d *Device) write(p []byte, off int64) (int, error) {
 // runs share the next.
 func (d *Device) Flush() error {
 	return errno.Wrap(d.flush.Do(d.sync))
+}
+
+// WriteForced implements block.ForceWriter.
+func (d *Device) WriteForced(p []byte, off int64) (n int, err error) {
+	err = d.flush.Write(func() error {
+		n, err = d.WriteAt(p, off)
+		return err
+	}, d.sync)
+	return n, errno.Wrap(err)
 }
 
 // Unmap implements block.Device by punching a hole.

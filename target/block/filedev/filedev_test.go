@@ -156,6 +156,9 @@ func TestFlushFailureStays(t *testing.T) {
 	if err := d.Flush(); err == nil || err.Error() != first.Error() {
 		t.Errorf("later Flush: got %v, want %v", err, first)
 	}
+	if _, err := d.WriteForced(make([]byte, 512), 0); err == nil || err.Error() != first.Error() {
+		t.Errorf("later WriteForced: got %v, want %v", err, first)
+	}
 }
 
 func TestFullFileSystem(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // No call may return before a sync that started after the call has ended.
@@ -63,5 +65,93 @@ func TestFailureReachesAllAndStays(t *testing.T) {
 	}
 	if got := runs.Load(); got != 1 {
 		t.Errorf("%d runs, want 1", got)
+	}
+}
+
+// A flush waits for those who are writing, and then serves them too.
+func TestWritesShareAFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := Group{took: time.Hour}
+		var syncs atomic.Int32
+		sync1 := func() error {
+			syncs.Add(1)
+			return nil
+		}
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				err := g.Write(func() error { time.Sleep(time.Duration(i) * time.Second); return nil }, sync1)
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := syncs.Load(); n != 1 {
+			t.Errorf("%d flushes for 10 writes", n)
+		}
+	})
+}
+
+// It doesn't wait for longer than a flush takes, and not for writes that fail.
+func TestFlushWaitsNotTooLong(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want time.Duration
+	}{
+		{"a slow write", nil, 10 * time.Millisecond},
+		{"a write that fails", errors.New("test"), 5 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := Group{took: 10 * time.Millisecond}
+				sync1 := func() error { return nil }
+				slow := 5 * time.Millisecond
+				if tt.err == nil {
+					slow = time.Hour
+				}
+				other := make(chan error)
+				go func() {
+					other <- g.Write(func() error { time.Sleep(slow); return tt.err }, sync1)
+				}()
+				synctest.Wait()
+				begun := time.Now()
+				if err := g.Write(func() error { return nil }, sync1); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begun); took != tt.want {
+					t.Errorf("took %v, want %v", took, tt.want)
+				}
+				if err := <-other; !errors.Is(err, tt.err) {
+					t.Errorf("the other: got %v, want %v", err, tt.err)
+				}
+			})
+		})
+	}
+}
+
+// No write may return before a flush that started after it has ended.
+func TestWriteIsCovered(t *testing.T) {
+	var g Group
+	var written, synced atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				var mine int64
+				err := g.Write(func() error { mine = written.Add(1); return nil }, func() error {
+					synced.Store(written.Load())
+					return nil
+				})
+				if got := synced.Load(); err != nil || got < mine {
+					t.Errorf("write %d acknowledged, only %d synced, %v", mine, got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := g.coming.Load(); n != 0 {
+		t.Errorf("%d writes are still expected", n)
 	}
 }
