@@ -48,9 +48,11 @@ func (d *Disk) Unflushed() int { return len(d.later) }
 
 // Image returns what is on the disk after a power cut, if of the entries after
 // the last flush those survive that have FUA set and those for which survives
-// returns true; they count from 0.
-func (d *Disk) Image(survives func(i int) bool) ([]byte, error) {
-	image := append([]byte(nil), d.flushed...)
+// returns true; they count from 0. It is in buf if that is large enough.
+//
+//go:norace
+func (d *Disk) Image(buf []byte, survives func(i int) bool) ([]byte, error) {
+	image := append(buf[:0], d.flushed...)
 	for i, e := range d.later {
 		if e.Flags&FUA == 0 && !survives(i) {
 			continue
@@ -64,6 +66,8 @@ func (d *Disk) Image(survives func(i int) bool) ([]byte, error) {
 
 // apply does to an image what an entry did to the disk. What is discarded
 // becomes zero.
+//
+//go:norace
 func (d *Disk) apply(image []byte, e Entry) error {
 	if e.Off > int64(len(image)) || e.Len > int64(len(image))-e.Off {
 		return fmt.Errorf("cannot replay a write of bytes %d+%d to a disk of %d", e.Off, e.Len, len(image))

@@ -153,7 +153,7 @@ func TestDisk(t *testing.T) {
 			survives func(int) bool
 			want     string
 		}{{none, tc.none}, {all, tc.all}} {
-			image, err := d.Image(v.survives)
+			image, err := d.Image(nil, v.survives)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func FuzzRead(f *testing.F) {
 		if err := d.To(int64(len(b))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.Image(func(int) bool { return true }); err != nil {
+		if _, err := d.Image(nil, func(int) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
 	})
