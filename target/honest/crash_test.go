@@ -21,7 +21,8 @@ func (f finding) String() string { return fmt.Sprintf("%s, %s: %s", f.step, f.cr
 
 // effort says how many crashes there are.
 type effort struct {
-	random int // for each answer, beside the one that loses the most
+	random int // beside the one that loses the most, for each answer that has them
+	every  int // which those are: one in so many
 	storm  int // during a storm
 }
 
@@ -60,11 +61,15 @@ func (p *proof) check(t *testing.T, e effort) (found []finding) {
 	t.Helper()
 	d, rng := p.disk.replay(t), rand.New(rand.NewPCG(3, 0))
 	l, next := newLedger(slices.Clone(p.unit.began)), 0
-	for _, s := range p.unit.shots {
+	for i, s := range p.unit.shots {
+		random := 0
+		if e.every > 0 && i%e.every == 0 {
+			random = e.random
+		}
 		for ; next < s.events; next++ {
 			l.add(p.unit.events[next])
 		}
-		p.crashes(t, d, s.at, e.random, rng, func(crash string, holds []byte, err error) {
+		p.crashes(t, d, s.at, random, rng, func(crash string, holds []byte, err error) {
 			f := finding{step: s.step, crash: crash}
 			if err != nil {
 				f.what, f.own = err.Error(), true
@@ -109,7 +114,7 @@ func (p *proof) checkStorm(t *testing.T, e effort) (found []finding, flushes int
 		if rng.IntN(len(moments)) >= e.storm && i != len(moments)-1 {
 			continue
 		}
-		p.crashes(t, d, at, 1, rng, func(crash string, holds []byte, err error) {
+		p.crashes(t, d, at, min(1, e.random), rng, func(crash string, holds []byte, err error) {
 			what := ""
 			if err != nil {
 				what = err.Error()

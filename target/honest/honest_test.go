@@ -28,13 +28,13 @@ func kinds() []kind {
 func (k kind) effort() effort {
 	switch {
 	case *long && k.file:
-		return effort{random: 20, storm: 1000}
+		return effort{random: 20, every: 1, storm: 1000}
 	case *long:
-		return effort{random: 50, storm: 1000}
+		return effort{random: 50, every: 1, storm: 1000}
 	case k.file: // a file system recovers in each
-		return effort{random: 1, storm: 4}
+		return effort{random: 1, every: 5, storm: 4}
 	}
-	return effort{random: 2, storm: 12}
+	return effort{random: 2, every: 1, storm: 12}
 }
 
 // What targetd calls durable survives a power cut.

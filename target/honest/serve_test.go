@@ -60,6 +60,7 @@ func startTargetd(t *testing.T, lun string) (addr string, stop func()) {
 	}
 	defer in.Close()
 	cmd := exec.Command(path, "--listen", "127.0.0.1:0", "--iqn", iqn, "--serial", serial, "--lun", "0="+lun)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector waits a second
 	cmd.Stdout, cmd.Stderr = in, in
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
