@@ -21,56 +21,47 @@ func (f finding) String() string { return fmt.Sprintf("%s, %s: %s", f.step, f.cr
 
 // effort says how many crashes there are.
 type effort struct {
-	random int // beside the one that loses the most, for each answer that has them
-	every  int // which those are: one in so many
+	random int // some time after each answer, beside the one at once
+	every  int // which answers those are: one in so many
 	storm  int // during a storm
 }
 
-// crashes makes the power go when the log had a size, and shows what the unit
-// holds then: all that came before the last flush, with nothing of what came
-// after, and then with random parts of that.
-func (p *proof) crashes(t *testing.T, d *writelog.Disk, at int64, random int, rng *rand.Rand, check func(crash string, holds []byte, err error)) {
+// crash makes the power go when the log had a size. The unit then holds all that
+// came before the last flush and, if some is set, random parts of what came
+// after. how says what it was.
+func (p *proof) crash(t *testing.T, d *writelog.Disk, at int64, some *rand.Rand) (holds []byte, how string, err error) {
 	t.Helper()
 	if err := d.To(at); err != nil {
 		t.Fatal(err)
 	}
-	if d.Unflushed() == 0 {
-		random = 0
+	how = "a crash that loses all since the last flush"
+	survives := func(int) bool { return false }
+	if some != nil {
+		odds := some.Float64()
+		how = fmt.Sprintf("a crash at byte %d of the log that loses some of %d writes", at, d.Unflushed())
+		survives = func(int) bool { return some.Float64() < odds }
 	}
-	for i := range random + 1 {
-		crash := "a crash that loses all since the last flush"
-		survives := func(int) bool { return false }
-		if i > 0 {
-			seed := rng.Uint64()
-			part := rand.New(rand.NewPCG(seed, 0))
-			odds := part.Float64()
-			crash = fmt.Sprintf("a crash that loses some of %d writes (seed %d)", d.Unflushed(), seed)
-			survives = func(int) bool { return part.Float64() < odds }
-		}
-		image, err := d.Image(p.image, survives)
-		if err != nil {
-			t.Fatal(err)
-		}
-		holds, err := p.holds(image)
-		check(crash, holds, err)
+	image, err := d.Image(p.image, survives)
+	if err != nil {
+		t.Fatal(err)
 	}
+	holds, err = p.holds(image)
+	return holds, how, err
 }
 
-// check returns the promises of the steps that weren't kept.
+// check returns the promises of the steps that weren't kept: right after an
+// answer, and at random moments until the next one that promises something.
 func (p *proof) check(t *testing.T, e effort) (found []finding) {
 	t.Helper()
 	d, rng := p.disk.replay(t), rand.New(rand.NewPCG(3, 0))
 	l, next := newLedger(slices.Clone(p.unit.began)), 0
 	for i, s := range p.unit.shots {
-		random := 0
-		if e.every > 0 && i%e.every == 0 {
-			random = e.random
-		}
 		for ; next < s.events; next++ {
 			l.add(p.unit.events[next])
 		}
-		p.crashes(t, d, s.at, random, rng, func(crash string, holds []byte, err error) {
-			f := finding{step: s.step, crash: crash}
+		judge := func(at int64, some *rand.Rand) {
+			holds, how, err := p.crash(t, d, at, some)
+			f := finding{step: s.step, crash: how}
 			if err != nil {
 				f.what, f.own = err.Error(), true
 				found = append(found, f)
@@ -86,7 +77,23 @@ func (p *proof) check(t *testing.T, e effort) (found []finding) {
 			f.what = fmt.Sprintf("%d sectors are wrong, the first is %d; the command was about %d+%d",
 				len(wrong), wrong[0], s.own.off/sector, s.own.n/sector)
 			found = append(found, f)
-		})
+		}
+		judge(s.at, nil)
+		if e.every == 0 || i%e.every != 0 || i+1 == len(p.unit.shots) {
+			continue
+		}
+		later := p.unit.shots[i+1]
+		for _, e := range p.unit.events[next:later.events] {
+			l.sent(e.sent) // and will be once more, which changes nothing
+		}
+		moments := make([]int64, e.random)
+		for i := range moments {
+			moments[i] = s.at + rng.Int64N(max(1, later.at-s.at))
+		}
+		slices.Sort(moments)
+		for _, at := range moments {
+			judge(at, rng)
+		}
 	}
 	return found
 }
@@ -114,7 +121,8 @@ func (p *proof) checkStorm(t *testing.T, e effort) (found []finding, flushes int
 		if rng.IntN(len(moments)) >= e.storm && i != len(moments)-1 {
 			continue
 		}
-		p.crashes(t, d, at, min(1, e.random), rng, func(crash string, holds []byte, err error) {
+		for _, some := range []*rand.Rand{nil, rng} {
+			holds, how, err := p.crash(t, d, at, some)
 			what := ""
 			if err != nil {
 				what = err.Error()
@@ -122,9 +130,9 @@ func (p *proof) checkStorm(t *testing.T, e effort) (found []finding, flushes int
 				what = p.unit.missing(holds, p.answers, at)
 			}
 			if what != "" {
-				found = append(found, finding{"storm", true, crash, what})
+				found = append(found, finding{"storm", true, how, what})
 			}
-		})
+		}
 	}
 	return found, len(moments)
 }

@@ -15,6 +15,6 @@
 // The same checks run against devices that lie; they must be caught.
 //
 // All of it happens in a mount namespace that ends with the tests, however they
-// end. With -long there are more crashes for each answer, and each kind of file
+// end. With -long there are more crashes after each answer, and each kind of file
 // is tested both sparse and full.
 package honest
