@@ -166,8 +166,13 @@ func startTgt(ctx context.Context, f files) (*peer, error) {
 	}
 	p := &peer{name: "tgt", addr: addr, iqn: iqn + "-tgt", luns: map[string]byte{tmpfs: 1, ram: 1, ext4: 2, cached: 3}}
 	// The number of the control socket, which tgt wants below 32768, so that it
-	// meets no other tgtd.
-	control := strconv.Itoa(os.Getpid()%32000 + 1)
+	// meets no other tgtd: nobody else has the port.
+	_, port, _ := strings.Cut(addr, ":")
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, err
+	}
+	control := strconv.Itoa(n%32000 + 1)
 	if err := p.start(ctx, "tgtd", "-f", "-C", control, "--iscsi", "portal="+addr); err != nil {
 		return nil, err
 	}

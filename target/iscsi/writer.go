@@ -53,7 +53,8 @@ type writer struct {
 	last   bool    // an item marked so is in batch
 
 	mu     sync.Mutex
-	change sync.Cond // of anything below
+	work   sync.Cond // run waits for due, closed, or the turn
+	room   sync.Cond // the reader waits for room in queue
 	queue  []item
 	bytes  int
 	turn   bool  // somebody has it
@@ -67,7 +68,7 @@ type writer struct {
 func newWriter(s *session, statSN uint32) *writer {
 	w := &writer{s: s, statSN: statSN}
 	w.batch.HeaderDigest, w.batch.DataDigest = s.p.HeaderDigest, s.p.DataDigest
-	w.change.L = &w.mu
+	w.work.L, w.room.L = &w.mu, &w.mu
 	if c, ok := s.conn.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
 			w.raw = raw
@@ -90,7 +91,7 @@ func (w *writer) wait() {
 	defer w.mu.Unlock()
 	for !w.failed && (len(w.queue) >= maxQueued || w.bytes >= maxQueuedBytes) {
 		w.wake()
-		w.change.Wait()
+		w.room.Wait()
 	}
 }
 
@@ -122,7 +123,7 @@ func (w *writer) add(it item) {
 // wake has run do its work. w.mu is held.
 func (w *writer) wake() {
 	w.due = true
-	w.change.Broadcast()
+	w.work.Signal()
 }
 
 // hurry has what was added with later sent.
@@ -166,7 +167,7 @@ func (w *writer) take() bool {
 	clear(w.items)
 	w.items, w.queue = w.queue, w.items[:0]
 	w.next, w.bytes = 0, 0
-	w.change.Broadcast() // there is room again
+	w.room.Signal()
 	return len(w.items) > 0
 }
 
@@ -177,7 +178,7 @@ func (w *writer) await() bool {
 	defer w.mu.Unlock()
 	for {
 		for w.turn || !w.due && !w.closed {
-			w.change.Wait()
+			w.work.Wait()
 		}
 		w.due = false
 		switch {
@@ -220,11 +221,11 @@ func (w *writer) run() {
 		w.drop(w.queue)
 		clear(w.queue)
 		w.queue, w.bytes = w.queue[:0], 0
-		w.change.Broadcast()
+		w.room.Signal()
 		if w.closed {
 			return
 		}
-		w.change.Wait()
+		w.work.Wait()
 	}
 }
 

@@ -54,7 +54,7 @@ type Device struct {
 	sync   func() error // fdatasync; tests replace it
 	flush  flush.Group
 	direct *direct.File // nil where data goes through the page cache
-	slow   atomic.Bool  // the file system can't say what is in memory
+	now    atomic.Int32 // how ReadNow goes about it
 }
 
 var (
@@ -134,6 +134,7 @@ func newDevice(f *os.File, o Options, lock int) (*Device, error) {
 		},
 	}
 	d.size.Store(st.Size())
+	d.now.Store(nowOf(f, o.Direct))
 	if o.Direct {
 		d.direct = direct.New(f, directAlign)
 		// The last block begins where only a block's alignment is given.

@@ -206,3 +206,39 @@ func TestUnmapped(t *testing.T) {
 	defer d.Close()
 	blocktest.Unmapped(t, d)
 }
+
+// What was just written is in the page cache, or in RAM, and is read at once;
+// past the page cache nothing is.
+func TestReadNow(t *testing.T) {
+	dir, err := os.MkdirTemp(".", "now-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	onDisk, inRAM := filepath.Join(dir, "disk"), filepath.Join("/dev/shm", "sanstick-"+filepath.Base(dir))
+	t.Cleanup(func() { os.Remove(inRAM) })
+	for _, tt := range []struct {
+		name, path string
+		direct     bool
+		want       bool
+	}{
+		{"page cache", onDisk, false, true},
+		{"RAM", inRAM, false, true},
+		{"direct", onDisk, true, false},
+	} {
+		if err := os.WriteFile(tt.path, make([]byte, 1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := mustOpen(t, tt.path, Options{LogicalBlock: 4096, Direct: tt.direct})
+		p := make([]byte, 8192)
+		p[0] = 7
+		if _, err := d.WriteAt(p, 4096); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 8192)
+		if ok := d.ReadNow(got, 4096); ok != tt.want || ok && got[0] != 7 {
+			t.Errorf("%s: ReadNow is %v, %d", tt.name, ok, got[0])
+		}
+		d.Close()
+	}
+}
