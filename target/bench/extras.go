@@ -99,18 +99,18 @@ func idleMemory(ctx context.Context, program string, like *peer) (kib int, err e
 	for i := range idleSessions {
 		c, err := iscsitest.Dial(ctx, p.addr)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("session %d: %w", i, err)
 		}
 		defer c.Close()
 		c.ISID[4], c.ISID[5] = 1, byte(i)
-		if _, err := c.Login(iscsitest.Names("iqn.2006-12.localhost:idle", p.iqn)...); err != nil {
-			return 0, err
+		if _, err := c.Login(iscsitest.Names("iqn.2006-12.localhost:idle", p.iqn, "HeaderDigest=None", "DataDigest=None")...); err != nil {
+			return 0, fmt.Errorf("session %d: %w", i, err)
 		}
 		for range 4 { // unit attentions first
 			cmd := iscsitest.Read10(uint32(i)*8, 8, 512)
 			cmd.LUN = 1
 			if _, err := c.Do(cmd); err != nil {
-				return 0, err
+				return 0, fmt.Errorf("session %d: %w", i, err)
 			}
 		}
 	}

@@ -31,7 +31,10 @@ type pool struct {
 const smallClaim = 1 << 20
 
 // account is what a session has of a pool, guarded by the pool's mutex.
-type account struct{ held int64 }
+type account struct {
+	held    int64
+	waiting int // claims in the queue
+}
 
 // claim is one who waits.
 type claim struct {
@@ -63,9 +66,9 @@ func (p *pool) large(c *claim) bool {
 	return have == 0 && c.n > smallClaim
 }
 
-// take takes n bytes if that is possible. p.mu is held. behind: somebody has
-// waited longer for much.
-func (p *pool) take(a *account, n int64, behind bool) bool {
+// take takes n bytes if that is possible. p.mu is held. behind says whether
+// somebody has waited longer for much.
+func (p *pool) take(a *account, n int64, behind func() bool) bool {
 	want, have := p.shared(a, n)
 	var ok bool
 	switch {
@@ -73,7 +76,7 @@ func (p *pool) take(a *account, n int64, behind bool) bool {
 		ok = true
 	case have == 0 && n <= smallClaim:
 		ok = want <= p.free
-	case behind:
+	case behind():
 	case have == 0:
 		ok = want <= p.free-p.small
 	default:
@@ -91,16 +94,19 @@ func (p *pool) take(a *account, n int64, behind bool) bool {
 func (p *pool) tryAcquire(a *account, n int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.take(a, n, slices.ContainsFunc(p.queue, p.large))
+	return p.take(a, n, p.largeWaits)
 }
+
+func (p *pool) largeWaits() bool { return slices.ContainsFunc(p.queue, p.large) }
 
 // acquire takes n bytes. It waits for them until ctx ends.
 func (p *pool) acquire(ctx context.Context, a *account, n int64) error {
 	p.mu.Lock()
-	if p.take(a, n, slices.ContainsFunc(p.queue, p.large)) {
+	if p.take(a, n, p.largeWaits) {
 		p.mu.Unlock()
 		return nil
 	}
+	a.waiting++
 	c := &claim{a: a, n: n, ready: make(chan struct{})}
 	p.queue = append(p.queue, c)
 	p.mu.Unlock()
@@ -113,6 +119,7 @@ func (p *pool) acquire(ctx context.Context, a *account, n int64) error {
 	defer p.mu.Unlock()
 	if i := slices.Index(p.queue, c); i >= 0 {
 		p.queue = slices.Delete(p.queue, i, i+1)
+		a.waiting--
 	} else {
 		p.giveBack(a, n) // it came at the last moment
 	}
@@ -127,8 +134,11 @@ func (p *pool) release(a *account, n int64) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	free := p.free
 	p.giveBack(a, n)
-	p.serve()
+	if p.free != free || a.waiting > 0 { // else nobody can have more than before
+		p.serve()
+	}
 }
 
 func (p *pool) giveBack(a *account, n int64) {
@@ -143,7 +153,8 @@ func (p *pool) serve() {
 	behind := false
 	p.queue = slices.DeleteFunc(p.queue, func(c *claim) bool {
 		large := p.large(c)
-		if p.take(c.a, c.n, behind) {
+		if p.take(c.a, c.n, func() bool { return behind }) {
+			c.a.waiting--
 			close(c.ready)
 			return true
 		}

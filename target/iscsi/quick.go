@@ -60,7 +60,10 @@ func (a tryAlloc) Alloc(n int) []byte {
 	t := a.t
 	space := int64(min(bufferSize(n), t.s.srv.o.ReadBudget))
 	if !t.tryAcquireIn(space) {
-		return nil
+		t.s.w.sendAll() // what is not sent yet has some
+		if !t.tryAcquireIn(space) {
+			return nil
+		}
 	}
 	t.inSpace += space
 	return t.takeIn(n)
