@@ -26,6 +26,7 @@ import (
 	"sanstick/appliance/network"
 	"sanstick/appliance/sys"
 	"sanstick/appliance/task"
+	"sanstick/target"
 )
 
 // Options says where things are. The zero value of each field is the
@@ -85,6 +86,7 @@ func (o *Options) defaults() {
 // mend (a bad file, a missing disk) is no error but a problem in the status.
 func Run(ctx context.Context, o Options) error {
 	o.defaults()
+	target.SpareProcs()
 	b := &box{o: &o, log: o.Log, started: time.Now()}
 	b.openStick(ctx)
 	b.portal = b.advertised()

@@ -30,9 +30,8 @@ func (s *session) try(t *task) {
 	case t.aborted:
 		s.aborted(t)
 	case ok:
-		t.result, t.again = res, true
-		s.end(t)
-		s.w.sendResult(t, true)
+		t.again = true
+		s.answer(t, res, true)
 	default:
 		t.state = gathering
 		s.w.hurry()

@@ -231,7 +231,7 @@ func (s *session) advance(t *task) {
 		// (section 7.7).
 		if len(t.r2ts) == 0 {
 			t.scsi.Discard() // it tells of no unit attention then
-			s.answer(t, *t.failure)
+			s.answer(t, *t.failure, false)
 			s.schedule()
 		}
 		return
@@ -261,11 +261,11 @@ func (s *session) endGathering(t *task) {
 	}
 }
 
-// answer ends a task with a result. s.mu is held.
-func (s *session) answer(t *task, res scsi.Result) {
+// answer ends a task with a result. s.mu is held. later is that of sendResult.
+func (s *session) answer(t *task, res scsi.Result, later bool) {
 	t.result = res
 	s.end(t)
-	s.w.sendResult(t, false)
+	s.w.sendResult(t, later)
 }
 
 // drop ends a task without an answer. s.mu is held.

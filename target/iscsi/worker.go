@@ -39,7 +39,9 @@ func (s *session) work(t *task) {
 	for t != nil {
 		if next := s.came(t, t.run()); next != nil {
 			t = next
+			s.w.hurry()
 		} else {
+			s.w.sendAll()
 			t = s.awaitTask()
 		}
 	}
@@ -75,7 +77,7 @@ func (s *session) came(t *task, res scsi.Result) (next *task) {
 	if t.aborted {
 		s.aborted(t)
 	} else {
-		s.answer(t, res)
+		s.answer(t, res, true)
 	}
 	if next = s.nextReady(); next == nil {
 		s.workers--

@@ -1,7 +1,8 @@
 package scsi
 
-// quickMax is the most that a command moves, in bytes, to be done at once.
-const quickMax = 256 << 10
+// quickMax is the most that a command moves, in bytes, to be done at once. What
+// is longer is better copied by one goroutine while another sends.
+const quickMax = 64 << 10
 
 // Quick says whether Try may be worth while.
 func (t *Task) Quick() bool {

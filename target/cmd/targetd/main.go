@@ -12,9 +12,12 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"sanstick/target"
 )
 
 func main() {
+	target.SpareProcs()
 	o, err := parseFlags(os.Args[1:])
 	switch {
 	case errors.Is(err, flag.ErrHelp):
