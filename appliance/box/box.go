@@ -105,9 +105,13 @@ func Run(ctx context.Context, o Options) error {
 	if b.storage, err = newStorage(b); err != nil {
 		return err
 	}
-	b.pools = pool.New(pool.Options{
+	po := pool.Options{
 		Runner: o.Runner, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
-	})
+	}
+	if b.stick != nil {
+		po.Witness = newWitness(o.StickDir, b.stick.write, b.log)
+	}
+	b.pools = pool.New(po)
 	tasks := []task.Task{
 		b.network,
 		b.storage,

@@ -125,6 +125,28 @@ func TestLifeOfAMirror(t *testing.T) {
 		m.powerDown(t)
 	})
 
+	t.Run("only the disk that is out of date", func(t *testing.T) {
+		m := s.boot(t, s.disks[1])
+		said := func() string {
+			var all []string
+			for _, p := range m.status(t).Problems {
+				all = append(all, p.What)
+			}
+			return strings.Join(all, "; ")
+		}
+		text := said()
+		for end := time.Now().Add(bootTime); !strings.Contains(text, "out of date") && time.Now().Before(end); text = said() {
+			time.Sleep(time.Second)
+		}
+		if !strings.Contains(text, "the newest state is on disk "+serial1) {
+			t.Errorf("problems: %s", text)
+		}
+		if err := m.tryLogin(t.Context(), iqn); err == nil {
+			t.Error("the older data is served")
+		}
+		m.powerDown(t)
+	})
+
 	t.Run("the disk is back", func(t *testing.T) {
 		m := s.boot(t, s.disks...)
 		m.awaitLUN(t, iqn)

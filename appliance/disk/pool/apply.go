@@ -48,6 +48,8 @@ func (m *Manager) apply(ctx context.Context, step Step) error {
 		return m.flush(s.Paths)
 	case Activate:
 		return m.lvm.Activate(ctx, s.Pool, s.Mode)
+	case Remember:
+		return m.remember(s)
 	case CreateVolume:
 		return m.lvm.CreateThin(ctx, s.Pool, dataVolume, s.Volume, s.Size)
 	case GrowVolume:
@@ -109,8 +111,11 @@ func (m *Manager) flush(paths []string) error {
 // changesMetadata tells whether LVM's state must be read again after a step.
 // Activation is seen in device-mapper.
 func changesMetadata(s Step) bool {
-	_, activation := s.(Activate)
-	return !activation
+	switch s.(type) {
+	case Activate, Remember:
+		return false
+	}
+	return true
 }
 
 // devicePath is where a volume's device node is.

@@ -59,7 +59,10 @@ func (b *bringer) run(ctx context.Context) error {
 			}
 		}
 		if b.pending = later; len(later) == 0 {
-			return b.m.readActive(ctx)
+			if err := b.m.readActive(ctx); err != nil {
+				return err
+			}
+			return b.m.reunite(ctx)
 		}
 		if told := fmt.Sprint(reasons); told != b.waiting {
 			b.waiting = told
@@ -163,7 +166,7 @@ func stepProblem(pool string, step Step, err error) status.Problem {
 // independent tells whether later steps make sense after this one has failed.
 func independent(step Step) bool {
 	switch step.(type) {
-	case CreateVolume, GrowVolume:
+	case CreateVolume, GrowVolume, Remember:
 		return true
 	}
 	return false

@@ -18,6 +18,10 @@ type Facts struct {
 	// Stamped are disks with a stamp that, apart from their first MiB, are
 	// blank; by kernel name.
 	Stamped map[string]Stamp
+	// Newest are the physical volumes that hold the newest state of a pool, by
+	// the UUIDs of both, for pools that were used without all their disks. See
+	// Witness.
+	Newest map[string][]string
 }
 
 // diskAt finds the disk of a device path.

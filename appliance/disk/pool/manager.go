@@ -26,6 +26,8 @@ type Options struct {
 
 	// BootDisks are kernel names of disks that must never be taken.
 	BootDisks []string
+	// Witness keeps which disks are out of date; nil: nobody does.
+	Witness Witness
 	// Patience is how long Bring waits for missing disks; 0 is 10 s. As long
 	// as disks keep turning up it waits longer, three times that at most.
 	Patience time.Duration
@@ -219,6 +221,7 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.facts.LVM = s
+	m.readWitness()
 	return nil
 }
 

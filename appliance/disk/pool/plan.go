@@ -51,8 +51,11 @@ func Make(spec Spec, f Facts, taken map[string]string) Plan {
 func (p *Plan) activateOnly(pool string) {
 	all := len(p.Steps)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
-		_, activation := s.(Activate)
-		return !activation
+		switch s.(type) {
+		case Activate, Remember:
+			return false
+		}
+		return true
 	})
 	p.Again = false
 	if len(p.Steps) < all {
@@ -342,6 +345,9 @@ func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
 		return refuse(fmt.Sprintf("pool %s has no thin pool called %s; someone has changed it", spec.Name, dataVolume),
 			"repair volume group "+spec.Name+" with LVM's tools")
 	}
+	if p, is := stale(g, f); is {
+		return p
+	}
 	var gone []string
 	for _, m := range all {
 		if m.pv.Missing {
@@ -359,6 +365,7 @@ func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
 			return p
 		}
 		mode = lvm.Partial
+		p.planAlone(g, f, lame)
 	}
 	if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active }) {
 		p.Steps = append(p.Steps, Activate{Pool: spec.Name, Mode: mode})

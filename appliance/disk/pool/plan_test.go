@@ -127,6 +127,23 @@ func paths(letters string) (p []string) {
 	return p
 }
 
+// newest has the witness know the disks that hold the newest state of the pool.
+func newest(f Facts, letters ...string) Facts {
+	f.Newest = map[string][]string{f.LVM.Groups[0].UUID: pvs(letters...)}
+	return f
+}
+
+func pvs(letters ...string) (uuids []string) {
+	for _, l := range letters {
+		uuids = append(uuids, "pv-"+l)
+	}
+	return uuids
+}
+
+func usedWithout(missing string, here ...string) Step {
+	return Remember{Pool: "tank", UUID: group("tank", "a").UUID, Newest: pvs(here...), Without: "disk " + missing}
+}
+
 func TestMake(t *testing.T) {
 	mirror := func(disks ...string) Spec { return Spec{Name: "tank", Layout: Mirror, Disks: disks} }
 	single := func(disks ...string) Spec { return Spec{Name: "tank", Layout: Single, Disks: disks} }
@@ -198,8 +215,13 @@ func TestMake(t *testing.T) {
 		// A pool that exists.
 		{name: "activate", spec: mirror("A", "B"), facts: facts("ab", group("tank", "ab")), steps: []Step{activate}},
 		{name: "active already", spec: mirror("A", "B"), facts: facts("ab", active(group("tank", "ab")))},
-		{name: "a disk is missing", spec: mirror("A", "B"), facts: facts("a", group("tank", "aB")), wait: "disk B", steps: []Step{Activate{"tank", lvm.Partial}}},
-		{name: "missing, and named by its WWN", spec: mirror("A", "wwn-0x500000000000000b"), facts: facts("a", group("tank", "aB")), wait: "disk B", steps: []Step{Activate{"tank", lvm.Partial}}},
+		{name: "a disk is missing", spec: mirror("A", "B"), facts: facts("a", group("tank", "aB")), wait: "disk B", steps: []Step{usedWithout("B", "a"), Activate{"tank", lvm.Partial}}},
+		{name: "a disk is missing again", spec: mirror("A", "B"), facts: newest(facts("a", group("tank", "aB")), "a"), wait: "disk B", steps: []Step{Activate{"tank", lvm.Partial}}},
+		{name: "out of date", spec: mirror("A", "B"), facts: newest(facts("b", group("tank", "Ab")), "a"), wait: "disk A", health: status.Failed, problems: []string{"out of date; the newest state is on disk A, which is missing"}},
+		{name: "one of three is out of date", spec: mirror("A", "B", "C"), facts: newest(facts("bc", group("tank", "Abc")), "a", "c"), wait: "disk A", steps: []Step{usedWithout("A", "b", "c"), Activate{"tank", lvm.Partial}}},
+		{name: "the one of three that is out of date", spec: mirror("A", "B", "C"), facts: newest(facts("b", group("tank", "AbC")), "a", "c"), wait: "disk A, C", health: status.Failed, problems: []string{"disk A, C, which is missing"}},
+		{name: "whole again", spec: mirror("A", "B"), facts: newest(facts("ab", group("tank", "ab")), "a"), steps: []Step{activate}},
+		{name: "missing, and named by its WWN", spec: mirror("A", "wwn-0x500000000000000b"), facts: facts("a", group("tank", "aB")), wait: "disk B", steps: []Step{usedWithout("B", "a"), Activate{"tank", lvm.Partial}}},
 		{name: "both missing in turn", spec: mirror("A", "B"), facts: facts("", group("tank", "AB")), wait: "disk A, B", health: status.Failed, problems: []string{"no mirror has what was on it"}},
 		{name: "missing without a mirror", spec: single("A", "B"), facts: facts("a", linear(group("tank", "aB"))), wait: "disk B", health: status.Failed, problems: []string{"no mirror has what was on it"}},
 		{name: "one leg on each side is gone", spec: mirror("A", "B"), facts: facts("a", func() lvm.Group {
@@ -225,7 +247,7 @@ func TestMake(t *testing.T) {
 		{name: "shrink", spec: volumes(mirror("A", "B"), VolumeSpec{"v", 4 << 20}), facts: facts("ab", active(group("tank", "ab", thin("v", 8<<20)))), health: status.Degraded, problems: []string{"volumes never shrink"}},
 		{name: "not thin", spec: volumes(mirror("A", "B"), VolumeSpec{"thinpool", 4 << 20}), facts: facts("ab", active(group("tank", "ab"))), health: status.Failed, problems: []string{"not thin"}},
 		{name: "while degraded", spec: volumes(mirror("A", "B"), VolumeSpec{"new", 4 << 20}, VolumeSpec{"old", 64 << 20}),
-			facts: facts("a", active(group("tank", "aB", thin("old", 32<<20)))), health: status.Degraded,
+			facts: facts("a", active(group("tank", "aB", thin("old", 32<<20)))), health: status.Degraded, steps: []Step{usedWithout("B", "a")},
 			problems: []string{"volume new can't be created while disk B is missing", "volume old can't grow while disk B is missing"}},
 
 		{name: "bad layout", spec: Spec{Name: "tank", Layout: "raid0", Disks: []string{"A"}}, facts: facts("a"), health: status.Failed, problems: []string{"layout"}},

@@ -64,6 +64,14 @@ type Activate struct {
 	Mode lvm.ActivationMode
 }
 
+// Remember has the witness know which physical volumes hold the newest state of
+// the pool from now on.
+type Remember struct {
+	Pool, UUID string
+	Newest     []string // UUIDs
+	Without    string   // the missing disks
+}
+
 // CreateVolume makes a thin volume.
 type CreateVolume struct {
 	Pool, Volume string
@@ -83,6 +91,7 @@ func (ClearStamps) Risk() Risk      { return Safe }
 func (CreateThinPool) Risk() Risk   { return Destructive }
 func (Finish) Risk() Risk           { return Safe }
 func (Activate) Risk() Risk         { return Safe }
+func (Remember) Risk() Risk         { return Safe }
 func (CreateVolume) Risk() Risk     { return Safe }
 func (GrowVolume) Risk() Risk       { return Safe }
 
@@ -116,6 +125,10 @@ func (s Activate) String() string {
 		return fmt.Sprintf("activate pool %s without its missing disks", s.Pool)
 	}
 	return fmt.Sprintf("activate pool %s", s.Pool)
+}
+
+func (s Remember) String() string {
+	return fmt.Sprintf("remember that pool %s is used without %s, which will be out of date", s.Pool, s.Without)
 }
 
 func (s CreateVolume) String() string {

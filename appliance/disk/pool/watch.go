@@ -110,6 +110,8 @@ func (m *Manager) refresh(ctx context.Context) error {
 	if err == nil && changed {
 		err = m.retry(ctx)
 		m.again = err != nil
+	} else if err == nil {
+		err = m.reunite(ctx) // a mirror may have been synchronised meanwhile
 	}
 	m.unlock()
 	if err != nil {

@@ -1,0 +1,128 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/status"
+)
+
+// A mirror that was used without one of its disks must not be used with that one
+// alone later: what it holds is older, and nothing on it says so. So before a
+// pool is used without all its disks, a witness that isn't on them keeps which
+// ones hold the newest state. If none of those is here, the pool is refused.
+
+// A Witness keeps, somewhere else than on a pool's disks, which physical volumes
+// hold the newest state of a pool that was used without the others. All are
+// UUIDs of LVM. It is used by one goroutine at a time.
+type Witness interface {
+	// Newest returns the volumes for a group; none if all are the same.
+	Newest(group string) []string
+	// Remember keeps them for good before it returns; none: all are the same.
+	Remember(group string, newest []string) error
+}
+
+// readWitness adds to the facts what the witness knows of our groups. m.mu is
+// held.
+func (m *Manager) readWitness() {
+	if m.o.Witness == nil {
+		return
+	}
+	newest := map[string][]string{}
+	for _, g := range m.facts.LVM.Groups {
+		if pvs := m.o.Witness.Newest(g.UUID); len(pvs) > 0 && ours(g) {
+			newest[g.UUID] = pvs
+		}
+	}
+	m.facts.Newest = newest
+}
+
+func (m *Manager) remember(s Remember) error {
+	if m.o.Witness == nil {
+		return nil
+	}
+	if err := m.o.Witness.Remember(s.UUID, s.Newest); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.facts.Newest = with(m.facts.Newest, s.UUID, s.Newest)
+	return nil
+}
+
+// planAlone plans what comes before a pool is used without all its disks.
+func (p *Plan) planAlone(g lvm.Group, f Facts, without string) {
+	var here []string
+	for _, m := range f.membersOf(g) {
+		if !m.pv.Missing {
+			here = append(here, m.pv.UUID)
+		}
+	}
+	slices.Sort(here)
+	if !slices.Equal(here, f.Newest[g.UUID]) {
+		p.Steps = append(p.Steps, Remember{Pool: g.Name, UUID: g.UUID, Newest: here, Without: without})
+	}
+}
+
+// stale refuses a pool of whose newest state nothing is here.
+func stale(g lvm.Group, f Facts) (p Plan, is bool) {
+	newest := f.Newest[g.UUID]
+	if len(newest) == 0 {
+		return p, false
+	}
+	var wanted []string
+	for _, m := range f.membersOf(g) {
+		if !slices.Contains(newest, m.pv.UUID) {
+			continue
+		}
+		if !m.pv.Missing {
+			return p, false
+		}
+		wanted = append(wanted, m.id)
+	}
+	disks := strings.Join(wanted, ", ")
+	p.Wait = "disk " + disks
+	p.problem(status.Failed, fmt.Sprintf("pool %s isn't used: it was used without the disks that are here, so what they hold is out of date; the newest state is on disk %s, which is missing", g.Name, disks),
+		"connect disk "+disks+"; if it is lost, and an older state is better than none, delete sanstick/pools.json on the stick and restart")
+	return p, true
+}
+
+// reunite has the witness forget pools that are whole again: all disks are here,
+// and all copies are the same. It must hold op.
+func (m *Manager) reunite(ctx context.Context) error {
+	f := m.known()
+	for _, g := range f.LVM.Groups {
+		if len(f.Newest[g.UUID]) == 0 || slices.ContainsFunc(f.membersOf(g), func(x member) bool { return !x.here }) {
+			continue
+		}
+		devices, err := m.lvm.Devices(ctx)
+		if err != nil {
+			return err
+		}
+		if !redundant(g, devices) {
+			continue
+		}
+		if err := m.remember(Remember{Pool: g.Name, UUID: g.UUID}); err != nil {
+			return fmt.Errorf("cannot forget that pool %s was used without a disk: %w", g.Name, err)
+		}
+		m.o.Log.Info("all disks of the pool hold the same again", "pool", g.Name)
+	}
+	return nil
+}
+
+// redundant tells whether all mirrors of a group are active and whole.
+func redundant(g lvm.Group, devices []lvm.Device) bool {
+	for _, v := range g.Logical {
+		if v.Type != "raid1" {
+			continue
+		}
+		i := slices.IndexFunc(devices, func(d lvm.Device) bool { return d.Name == lvm.DeviceName(g.Name, v.Name) })
+		if i < 0 || devices[i].Raid == nil || !devices[i].Raid.Redundant() {
+			return false
+		}
+	}
+	return true
+}

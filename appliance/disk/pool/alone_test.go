@@ -1,0 +1,97 @@
+package pool
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sanstick/appliance/status"
+)
+
+// notes is a Witness.
+type notes struct {
+	newest map[string][]string
+	err    error
+}
+
+func (n *notes) Newest(group string) []string { return n.newest[group] }
+
+func (n *notes) Remember(group string, newest []string) error {
+	if n.err == nil {
+		n.newest[group] = newest
+	}
+	return n.err
+}
+
+// A pool is used without disk B, and then only B is there: it isn't used. With
+// both it is, and when they hold the same either may go.
+func TestOutOfDate(t *testing.T) {
+	w := newWorld(t, "ab")
+	n := &notes{newest: map[string][]string{}}
+	boot := func() (*Manager, error) {
+		w.restart()
+		m, _ := w.manager(func(o *Options) { o.Witness = n })
+		return m, m.Bring(t.Context(), tank)
+	}
+	if _, err := boot(); err != nil {
+		t.Fatal(err)
+	}
+	if len(n.newest) != 0 {
+		t.Errorf("a whole pool, and the witness knows %v", n.newest)
+	}
+	w.unplug("b")
+	if _, err := boot(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string][]string{"uuid-0": {"pv-a"}}, n.newest); diff != "" {
+		t.Errorf("the witness knows (-want +got):\n%s", diff)
+	}
+	w.plug("b")
+	w.unplug("a")
+	m, err := boot()
+	if err == nil || !strings.Contains(err.Error(), "the newest state is on disk A") {
+		t.Errorf("the disk that is out of date is used: %v", err)
+	}
+	if c := w.commands(); len(c) != 0 {
+		t.Errorf("%v", c)
+	}
+	if pools, _, _ := m.Status(t.Context()); pools[0].Health != status.Failed {
+		t.Errorf("%+v", pools)
+	}
+	w.plug("a")
+	if _, err := boot(); err != nil {
+		t.Fatal(err)
+	}
+	if len(n.newest["uuid-0"]) != 0 {
+		t.Errorf("whole again, and the witness knows %v", n.newest)
+	}
+	w.unplug("a")
+	if _, err := boot(); err != nil {
+		t.Errorf("both were the same: %v", err)
+	}
+}
+
+// Without a witness that can be written the pool is served all the same, and
+// says so.
+func TestNoWitness(t *testing.T) {
+	w := newWorld(t, "ab")
+	n := &notes{newest: map[string][]string{}, err: errors.New("the stick is read-only")}
+	m, _ := w.manager(func(o *Options) { o.Witness = n })
+	if err := m.Bring(t.Context(), tank); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.unplug("b")
+	m, _ = w.manager(func(o *Options) { o.Witness = n })
+	if err := m.Bring(t.Context(), tank); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := m.Volume("tank", "golden"); err != nil {
+		t.Error(err)
+	}
+	if _, _, problems := m.Status(t.Context()); !strings.Contains(problems[0].What+problems[1].What, "the stick is read-only") {
+		t.Errorf("%+v", problems)
+	}
+}
