@@ -2,10 +2,12 @@
 //
 // A machine has the stick as a USB disk, data disks with serial numbers, one network card with ports forwarded from
 // 127.0.0.1, and a serial console that the caller reads and types on. QEMU is controlled by QMP, so it can be powered off
-// by its power button or killed like a PC that loses its power.
+// by its power button or killed like a PC that loses its power. Disks can be unplugged and plugged while it runs, and made
+// to fail or to be slow.
 package qemu
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -104,13 +106,17 @@ func (o Options) args(qmp string) ([]string, error) {
 			"-device", device+",bootindex=0")
 	}
 	for i, d := range o.Disks {
-		id := "disk" + strconv.Itoa(i)
+		id := diskID(i)
 		d.Bus = orBus(d.Bus, Virtio)
 		device, err := deviceArgs(d, id, i+1)
 		if err != nil {
 			return nil, err
 		}
-		a = append(a, "-drive", "if=none,id="+id+",format=raw,discard=unmap,file="+escape(d.Path), "-device", device)
+		node, err := json.Marshal(blockNode(id, d.Path))
+		if err != nil {
+			return nil, fmt.Errorf("cannot use disk %q: %w", d.Path, err)
+		}
+		a = append(a, "-blockdev", string(node), "-device", device+",id=dev-"+id)
 	}
 	net := "user,id=net"
 	for _, p := range o.Ports {

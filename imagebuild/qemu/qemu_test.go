@@ -30,8 +30,9 @@ func TestArgs(t *testing.T) {
 	for _, want := range []string{
 		"-accel tcg,thread=multi", "-m 512", "-smp 2", "-no-reboot",
 		"-drive if=none,id=stick,format=raw,file=/tmp/a,,b.img -device usb-storage,bus=usb.0,drive=stick,serial=SANSTICK,bootindex=0",
-		"-drive if=none,id=disk0,format=raw,discard=unmap,file=d1 -device virtio-blk-pci,drive=disk0,serial=SAN-DISK-1",
-		"-device ide-hd,bus=ide.2,drive=disk1,serial=S2",
+		`-blockdev {"discard":"unmap","driver":"raw","file":{"discard":"unmap","driver":"file","filename":"d1"},"node-name":"disk0"}` +
+			" -device virtio-blk-pci,drive=disk0,serial=SAN-DISK-1,id=dev-disk0",
+		"-device ide-hd,bus=ide.2,drive=disk1,serial=S2,id=dev-disk1",
 		"-netdev user,id=net,hostfwd=tcp:127.0.0.1:3261-:3260",
 		"-smbios type=11,value=sanstick.portal=127.0.0.1:3261",
 		"-qmp unix:/run/qmp,server=on,wait=off",

@@ -41,6 +41,10 @@ type VM struct {
 	err  error         // how it ended; valid after done
 
 	typing sync.Mutex
+
+	plugging sync.Mutex // held while disks change
+	slots    map[string]*slot
+	plugged  int // makes names unique
 }
 
 // Start starts a machine. It runs until the guest powers off or one of Kill, PowerDown and the end of ctx (which kills)
@@ -55,7 +59,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		return nil, fmt.Errorf("cannot start a virtual machine: %w", err)
 	}
 	vm := &VM{dir: dir, qmpPath: filepath.Join(dir, "qmp"), serial: newTranscript(o.Console), stderr: newTranscript(nil),
-		done: make(chan struct{})}
+		done: make(chan struct{}), slots: slots(o.Disks), plugged: len(o.Disks)}
 	if err := vm.start(ctx, o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
