@@ -76,6 +76,9 @@ type command struct {
 	// quick does the command if that needs no waiting, with its range locked and
 	// its buffer there; false means that it would. nil = never.
 	quick func(*Task) (Result, bool)
+	// frees, of a command that writes, tells at its Run whether it can't take
+	// space from behind a thin unit. nil = it may.
+	frees func(*Task) bool
 	// copies: the data-out is a parameter list of EXTENDED COPY.
 	copies bool
 	// count is where the CDB has the count of blocks, if not where CDBs of its

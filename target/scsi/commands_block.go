@@ -65,6 +65,7 @@ func blockCommands() []command {
 		direction: DataOut,
 		flags:     extent | writes,
 		want:      (*Task).wantSame,
+		frees:     (*Task).sameFrees,
 		run:       (*Task).writeSame,
 	}, {
 		name:      "UNMAP",
@@ -73,6 +74,7 @@ func blockCommands() []command {
 		direction: DataOut,
 		flags:     writes | thinOnly,
 		want:      func(t *Task) int { return int(field{7, 2}.read(t.cdb)) },
+		frees:     func(*Task) bool { return true },
 		run:       (*Task).unmap,
 	}, {
 		name:      "READ (16)",
@@ -113,6 +115,7 @@ func blockCommands() []command {
 		direction: DataOut,
 		flags:     extent | writes,
 		want:      (*Task).wantSame,
+		frees:     (*Task).sameFrees,
 		run:       (*Task).writeSame,
 	}, {
 		name:       "READ CAPACITY (16)",

@@ -386,6 +386,12 @@ func TestCopyFailures(t *testing.T) {
 				panic(err)
 			}
 		}, copySegmentOf(0, 0, 2, 8, 0, 20), 0, ofDestination, CheckCondition, dataProtect, writeProtected},
+		{"full destination", func(r *copyRig) { r.units[2].SetFull(true) },
+			copySegmentOf(0, 0, 2, 8, 0, 20), 0, ofDestination, CheckCondition, dataProtect, spaceAllocationFailed},
+		{"full source", func(r *copyRig) {
+			r.units[2].SetFull(true)
+			r.faults[1].FailRange(faultdev.Write, 2<<20, 512, block.ErrMedium)
+		}, copySegmentOf(0, 2, 1, 8, 0, 4096), 0, ofDestination, CheckCondition, mediumError, writeError},
 		{"reserved destination", func(r *copyRig) { r.reserve(2, writeExclusive) },
 			copySegmentOf(0, 0, 2, 8, 0, 20), 0, ofDestination, ReservationConflict, 0, 0},
 		{"reserved source", func(r *copyRig) { r.reserve(2, exclusiveAccess) },

@@ -46,19 +46,35 @@ func keyOf(b []byte) senseKey {
 	return senseKey(b[2] & 0xf)
 }
 
-// logPage is a log page of error counters (SPC-4 section 7.3.7).
+// logPage is a log page of error counters (SPC-4 section 7.3.7), or, with space,
+// that of logical block provisioning.
 type logPage struct {
 	code  byte
 	types types
 	get   func(*counters) *counter
+	space bool
+}
+
+// has reports whether the unit of a task has the page.
+func (t *Task) has(p *logPage) bool {
+	return p.types&t.types() != 0 && (!p.space || t.path.unit.tellsSpace())
+}
+
+// last is the highest parameter code of the page.
+func (p *logPage) last() uint16 {
+	if p.space {
+		return usedResources
+	}
+	return uncorrectedErrors
 }
 
 // logPages are in ascending order. Only what the unit itself knows is there:
 // what a device has corrected, its temperature and the like it doesn't.
 var logPages = []logPage{
-	{0x02, disk, func(k *counters) *counter { return &k.writes }},
-	{0x03, anyType, func(k *counters) *counter { return &k.reads }},
-	{0x05, disk, func(k *counters) *counter { return &k.verifies }},
+	{code: 0x02, types: disk, get: func(k *counters) *counter { return &k.writes }},
+	{code: 0x03, types: anyType, get: func(k *counters) *counter { return &k.reads }},
+	{code: 0x05, types: disk, get: func(k *counters) *counter { return &k.verifies }},
+	{code: 0x0c, types: disk, space: true},
 }
 
 // Parameters of those pages.
@@ -110,11 +126,19 @@ func (t *Task) logSense() Result {
 		return t.check(badCDB(3, noBit))
 	case control != pcCumulative && control != pcDefaultCumulative:
 		return t.check(badCDB(2, 7))
-	case pointer > uncorrectedErrors:
+	case pointer > p.last():
 		return t.check(badCDB(5, noBit))
 	}
-	c := p.get(&t.path.unit.counters)
 	b := []byte{0x80 | page, 0, 0, 0} // DS: nothing is saved
+	if p.space {
+		if control != pcCumulative { // what there is has no default
+			return t.check(badCDB(2, 7))
+		}
+		b = append(b, t.spaceLog(pointer)...)
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)-4))
+		return t.reply(b)
+	}
+	c := p.get(&t.path.unit.counters)
 	add := func(parameter uint16, v uint64) {
 		if parameter < pointer {
 			return
@@ -133,7 +157,7 @@ func (t *Task) logSense() Result {
 
 func (t *Task) findLogPage(code byte) *logPage {
 	for i := range logPages {
-		if p := &logPages[i]; p.code == code && p.types&t.types() != 0 {
+		if p := &logPages[i]; p.code == code && t.has(p) {
 			return p
 		}
 	}
@@ -152,8 +176,9 @@ func (t *Task) logList(subpage byte) Result {
 	default:
 		return t.check(badCDB(3, noBit))
 	}
-	for _, p := range logPages {
-		if p.types&t.types() == 0 {
+	for i := range logPages {
+		p := &logPages[i]
+		if !t.has(p) {
 			continue
 		}
 		b = append(b, p.code)
@@ -179,7 +204,7 @@ func (t *Task) logSelect() Result {
 		return Result{Status: Good} // PCR is 0, and there is no list: nothing to do
 	}
 	for _, l := range logPages {
-		if page == 0 || page == l.code {
+		if l.get != nil && (page == 0 || page == l.code) {
 			c := l.get(&t.path.unit.counters)
 			c.bytes.Store(0)
 			c.errors.Store(0)

@@ -92,6 +92,10 @@ func (t *Task) mayWrite() sense {
 	if c := t.path.unit.beginWrite(t.info); c != noAdditionalSense {
 		return sense{key: dataProtect, code: c}
 	}
+	if t.wantsSpace() {
+		t.path.unit.endWrite()
+		return noSpace
+	}
 	return sense{}
 }
 

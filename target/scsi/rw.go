@@ -222,6 +222,13 @@ func (t *Task) writeSame() Result {
 	return Result{Status: Good}
 }
 
+// sameFrees: with UNMAP, whole units of zeroes end up unmapped.
+func (t *Task) sameFrees() bool {
+	off, n := t.bytes()
+	unit := max(t.info.UnmapGranularity, 1)
+	return t.cdb[1]&sameUnmap != 0 && t.info.ReadsZero && off%unit == 0 && n%unit == 0 && zero(t.out)
+}
+
 func zero(b []byte) bool {
 	for _, c := range b {
 		if c != 0 {

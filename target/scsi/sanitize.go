@@ -202,6 +202,9 @@ func (t *Task) sanitize(passes int, write func(pass int, off, n int64) error) Re
 	if c := u.protection(t.info); c != noAdditionalSense {
 		return t.check(sense{key: dataProtect, code: c})
 	}
+	if u.full.Load() {
+		return t.check(noSpace)
+	}
 	s := &sanitizing{unrestricted: t.cdb[1]&sanitizeUnrestricted != 0, done: make(chan struct{})}
 	old := u.sanitizing.Load()
 	if (old != nil && !old.failed.Load()) || !u.sanitizing.CompareAndSwap(old, s) {
@@ -259,6 +262,9 @@ func (u *Unit) sanitizeChunk(pass int, off, n int64, write func(pass int, off, n
 		return block.ErrReadOnly
 	}
 	defer u.endWrite()
+	if u.full.Load() {
+		return block.ErrNoSpace
+	}
 	defer u.ranges.lock(off, n, true).release()
 	return write(pass, off, n)
 }

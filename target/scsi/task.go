@@ -180,6 +180,7 @@ var checks = []func(*Task){
 	(*Task).checkProtection,
 	(*Task).checkReserved,
 	(*Task).checkExtent,
+	(*Task).checkSpace,
 }
 
 func (t *Task) checkUnit() {

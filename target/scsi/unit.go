@@ -32,6 +32,9 @@ type UnitOptions struct {
 	// Thin offers UNMAP and says that the unit is thinly provisioned. The
 	// device must be able to unmap.
 	Thin bool
+	// Space tells how much there is behind a thin unit, for initiators that ask.
+	// It must not block. nil = nobody knows, and initiators are told so.
+	Space func() Space
 	// State keeps reservations over a loss of power. Nobody else may use it. nil
 	// = nothing keeps them, and initiators are told so.
 	State Store
@@ -53,6 +56,7 @@ type Unit struct {
 	size     atomic.Int64  // as the initiators know it, in bytes
 	mode     atomic.Uint32 // modes, and how many resets there were
 	readOnly atomic.Bool
+	full     atomic.Bool  // see SetFull
 	writing  sync.RWMutex // held for reading by commands that change the medium
 
 	selecting sync.Mutex    // held to change mode and medium

@@ -142,6 +142,7 @@ func provisioning(t *Task) []byte {
 		if t.info.ReadsZero {
 			b[1] |= 0x04 // LBPRZ
 		}
+		b[0] = t.path.unit.thresholdExponent(t.info)
 		b[2] = 0x02 // thin
 	}
 	return b
