@@ -2,7 +2,8 @@
 // over a unix socket that only root can open. It has the server, which the
 // daemon runs as a task, and the client, which sanctl and the console use.
 //
-//	GET /v1/status    a status.Snapshot
+//	GET  /v1/status     a status.Snapshot
+//	POST /v1/do/NAME    does something: see Verb, Upload and Download
 //
 // Anything else than a 2xx answer has an Error as its body. The package does
 // not know where the answers come from: they are functions in Options.
@@ -25,10 +26,18 @@ const (
 	writeTimeout   = 30 * time.Second
 	idleTimeout    = time.Minute
 	stopTimeout    = 5 * time.Second // for requests under way at the end
+
+	streamTimeout = 30 * time.Second       // without a byte from or to a client
+	reportPeriod  = 500 * time.Millisecond // between two lines of an answer
+	signOfLife    = 10                     // such periods, when there is nothing to say
+	silence       = 30 * time.Second       // of the daemon, until a client gives up
 )
 
-// pathStatus is the one question so far.
-const pathStatus = "/v1/status"
+// Where things are asked and told.
+const (
+	pathStatus = "/v1/status"
+	pathDo     = "/v1/do/"
+)
 
 // An Error is the body of an answer that is not a success, and what a Client
 // returns for it.

@@ -31,9 +31,9 @@ func fixed(s status.Snapshot, err error) statusFunc {
 
 // start runs a server until the test ends and returns a client and a function
 // that stops it and waits.
-func start(t *testing.T, socket string, f statusFunc) (*Client, func()) {
+func start(t *testing.T, socket string, f statusFunc, actions ...Action) (*Client, func()) {
 	t.Helper()
-	s := New(Options{Socket: socket, Status: f})
+	s := New(Options{Socket: socket, Status: f, Actions: actions})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

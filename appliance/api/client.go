@@ -63,19 +63,15 @@ func (c *Client) get(ctx context.Context, path string, body any) error {
 		return c.explain(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return readError(resp)
+	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return fmt.Errorf("cannot read the answer: %w", err)
 	}
 	if len(data) > maxAnswer {
 		return fmt.Errorf("cannot read the answer: it has more than %d bytes", maxAnswer)
-	}
-	if resp.StatusCode != http.StatusOK {
-		e := new(Error)
-		if json.Unmarshal(data, e) != nil || e.Message == "" {
-			e = &Error{Message: "the daemon answered " + resp.Status}
-		}
-		return e
 	}
 	if err := json.Unmarshal(data, body); err != nil {
 		return fmt.Errorf("cannot decode the answer: %w", err)
@@ -86,6 +82,8 @@ func (c *Client) get(ctx context.Context, path string, body any) error {
 // explain turns the errors of connecting into what a person can use.
 func (c *Client) explain(err error) error {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return err
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return &Error{Message: "the appliance daemon is not running: nothing answers at " + c.socket,
 			Do: "on an appliance it comes back within seconds, so try again and look at /run/log/appliance.log; elsewhere give the right --socket"}

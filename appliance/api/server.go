@@ -23,6 +23,8 @@ type Options struct {
 	// Status answers GET /v1/status. It is called from several goroutines at
 	// the same time and must come back soon after its context ends.
 	Status func(context.Context) (status.Snapshot, error)
+	// Actions are what the daemon can be told to do.
+	Actions []Action
 }
 
 // Server is the daemon's side, a task.
@@ -30,6 +32,7 @@ type Server struct {
 	log    *slog.Logger
 	socket string
 	status func(context.Context) (status.Snapshot, error)
+	acts   []Action
 	ready  chan struct{}
 }
 
@@ -37,7 +40,7 @@ var _ task.Task = (*Server)(nil)
 
 // New makes a server; Run starts it.
 func New(o Options) *Server {
-	s := &Server{log: o.Log, socket: o.Socket, status: o.Status, ready: make(chan struct{})}
+	s := &Server{log: o.Log, socket: o.Socket, status: o.Status, acts: o.Actions, ready: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -128,6 +131,9 @@ func (s *Server) handler() http.Handler {
 			s.send(w, http.StatusMethodNotAllowed, &Error{Message: rt.path + " does not take " + r.Method, Do: "use " + rt.method})
 		})
 	}
+	for _, a := range s.acts {
+		mux.HandleFunc(http.MethodPost+" "+pathDo+a.name, func(w http.ResponseWriter, r *http.Request) { a.serve(s, w, r) })
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.send(w, http.StatusNotFound, &Error{Message: fmt.Sprintf("there is no %.100q", r.URL.Path),
 			Do: "use the sanctl that came with this version of the appliance"})
@@ -141,11 +147,7 @@ func (s *Server) refuse(w http.ResponseWriter, err error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		code = http.StatusGatewayTimeout
 	}
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{Message: err.Error(), Do: "try again; if it stays, look at /run/log/appliance.log"}
-	}
-	s.send(w, code, e)
+	s.send(w, code, asError(err))
 }
 
 // send writes a JSON answer.

@@ -117,7 +117,7 @@ func Run(ctx context.Context, o Options) error {
 		b.storage,
 		// Volumes are served without these, too.
 		task.Restart("API", b.log, func() task.Task {
-			return api.New(api.Options{Log: b.log, Socket: o.Socket, Status: b.snapshot})
+			return api.New(api.Options{Log: b.log, Socket: o.Socket, Status: b.snapshot, Actions: b.actions()})
 		}),
 		task.Restart("console", b.log, func() task.Task { return task.Func("console", b.show) }),
 	}

@@ -1,99 +1,77 @@
-// Command sanctl asks the appliance daemon what it is doing.
+// Command sanctl asks the appliance daemon what it is doing, and tells it what
+// to do.
 //
-// It exits with 0 if the question was answered, 1 if it could not be, and 2 if
-// it was called wrongly.
+// It exits with 0 if that was done, 1 if not, and 2 if it was called wrongly.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"sanstick/appliance/api"
 )
 
-const usage = `sanctl tells what this storage appliance is doing.
-
-Usage:
-  sanctl status [--json] [--socket PATH]
-        Health first, with what to do about every problem; then the
-        configuration, network, pools with their disks (by serial number),
-        volumes, targets and who is connected.
-  sanctl help
-        This text.
-
-Options:
-  --json          the answer as JSON, for programs
-  --socket PATH   where the daemon listens (` + api.DefaultSocket + `)
-
-Examples:
-  sanctl status
-  sanctl status --json | grep serial
-
-Exit status: 0 answered (also if something is degraded: read the health),
-1 the daemon could not be asked, 2 wrong usage.
-`
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// run does what the arguments say and returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
-		return 2
+// commands are all verbs, in the order of the help.
+func commands() []command {
+	var all []command
+	for _, area := range [][]command{
+		statusCommands(),
+	} {
+		all = append(all, area...)
 	}
-	switch args[0] {
-	case "help", "--help", "-help", "-h":
-		fmt.Fprint(stdout, usage)
-		return 0
-	case "status":
-		return runStatus(ctx, args[1:], stdout, stderr)
-	}
-	fmt.Fprintf(stderr, "sanctl: there is no %q; `sanctl help` shows what there is\n", args[0])
-	return 2
+	return all
 }
 
-func runStatus(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("sanctl status", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	asJSON := flags.Bool("json", false, "")
-	socket := flags.String("socket", api.DefaultSocket, "")
-	err := flags.Parse(args)
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("%q is not an option", flags.Arg(0))
-	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "sanctl status: %v; `sanctl help` shows the options\n", err)
+// run does what the arguments say and returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	all := commands()
+	if len(args) == 0 {
+		fmt.Fprint(stderr, overview(all))
 		return 2
 	}
-
-	client := api.NewClient(*socket)
-	defer client.Close()
-	s, err := client.Status(ctx)
-	if err == nil && *asJSON {
-		enc := json.NewEncoder(stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(s)
-	} else if err == nil {
-		_, err = io.WriteString(stdout, render(s))
+	if text, ok := help(all, args); ok {
+		fmt.Fprint(stdout, text)
+		return 0
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "sanctl: %v\n", err)
+	cmd, rest, ok := find(all, args)
+	if !ok {
+		fmt.Fprintf(stderr, "sanctl: %s\n", unknown(all, args))
+		return 2
+	}
+	c := &call{stdin: stdin, stdout: stdout, stderr: stderr}
+	fail := func(err error) int {
+		fmt.Fprintf(stderr, "sanctl %s: %v\n", cmd.name, err)
+		var wrong usageError
+		if errors.As(err, &wrong) {
+			return 2
+		}
 		return 1
 	}
+	socket, err := cmd.parse(c, rest)
+	if err != nil {
+		return fail(err)
+	}
+	c.client = api.NewClient(socket)
+	defer c.client.Close()
+	if err := cmd.run(ctx, c); err != nil {
+		c.endProgress()
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
+		return fail(err)
+	}
+	c.endProgress()
 	return 0
 }

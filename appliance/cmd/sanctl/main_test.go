@@ -119,16 +119,17 @@ func TestRun(t *testing.T) {
 		{nil, 2, "", "sanctl tells what"},
 		{[]string{"help"}, 0, "sanctl tells what", ""},
 		{[]string{"--help"}, 0, "sanctl tells what", ""},
-		{[]string{"status", "--help"}, 0, "sanctl tells what", ""},
+		{[]string{"status", "--help"}, 0, "NAME\n    sanctl status - ", ""},
+		{[]string{"help", "status"}, 0, "NAME\n    sanctl status - ", ""},
 		{[]string{"statsu"}, 2, "", "sanctl: there is no \"statsu\"; `sanctl help`"},
-		{[]string{"status", "--jsn"}, 2, "", "sanctl status: flag provided but not defined: -jsn; `sanctl help`"},
-		{[]string{"status", "now"}, 2, "", "sanctl status: \"now\" is not an option"},
+		{[]string{"status", "--jsn"}, 2, "", "sanctl status: flag provided but not defined: -jsn; `sanctl help status`"},
+		{[]string{"status", "now"}, 2, "", "sanctl status: \"now\" is too much; `sanctl help status`"},
 		{[]string{"status", "--socket", socket}, 0, "attic: sanstick 0.1.0, up 3 h 12 min\nHealth: ok\n", ""},
 		{[]string{"status", "--json", "--socket=" + socket}, 0, "{\n  \"time\"", ""},
-		{[]string{"status", "--socket", socket + "x"}, 1, "", "sanctl: the appliance daemon is not running: nothing answers at " + socket + "x; "},
+		{[]string{"status", "--socket", socket + "x"}, 1, "", "sanctl status: the appliance daemon is not running: nothing answers at " + socket + "x; "},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := run(t.Context(), tt.args, &stdout, &stderr)
+		code := run(t.Context(), tt.args, strings.NewReader(""), &stdout, &stderr)
 		if code != tt.code || !strings.HasPrefix(stdout.String(), tt.stdout) || !strings.HasPrefix(stderr.String(), tt.stderr) ||
 			(tt.stdout == "") != (stdout.Len() == 0) || (tt.stderr == "") != (stderr.Len() == 0) {
 			t.Errorf("sanctl %q: code %d\nstdout: %.200s\nstderr: %.200s", tt.args, code, &stdout, &stderr)
@@ -136,7 +137,7 @@ func TestRun(t *testing.T) {
 	}
 
 	var stdout bytes.Buffer
-	run(t.Context(), []string{"status", "--json", "--socket", socket}, &stdout, &stdout)
+	run(t.Context(), []string{"status", "--json", "--socket", socket}, strings.NewReader(""), &stdout, &stdout)
 	var got status.Snapshot
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatal(err)

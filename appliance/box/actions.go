@@ -1,0 +1,12 @@
+package box
+
+import (
+	"slices"
+
+	"sanstick/appliance/api"
+)
+
+// actions are what the daemon can be told to do, by area.
+func (b *box) actions() []api.Action {
+	return slices.Concat[[]api.Action]()
+}
