@@ -8,5 +8,7 @@ import (
 
 // actions are what the daemon can be told to do, by area.
 func (b *box) actions() []api.Action {
-	return slices.Concat[[]api.Action]()
+	return slices.Concat(
+		b.configActions(),
+	)
 }

@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -93,7 +95,7 @@ func Run(ctx context.Context, o Options) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	c := b.settings.config
+	c := b.settings().config
 	if c.Hostname != "" {
 		if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 			b.log.Warn("Cannot set the host name", "name", c.Hostname, "error", err)
@@ -136,36 +138,49 @@ func Release(ctx context.Context, o Options) error {
 }
 
 // box is the appliance while it runs. Its fields are set before the tasks
-// start and don't change afterwards.
+// start, and only inForce changes afterwards.
 type box struct {
-	o        *Options
-	log      *slog.Logger
-	started  time.Time
-	stick    *stick // nil if there is none
-	settings settings
-	portal   string // see advertised
-	network  *network.Manager
-	pools    *pool.Manager
-	storage  *storage
+	o       *Options
+	log     *slog.Logger
+	started time.Time
+	stick   *stick // nil if there is none
+	inForce atomic.Pointer[settings]
+	portal  string // see advertised
+	network *network.Manager
+	pools   *pool.Manager
+	storage *storage
+
+	applying sync.Mutex // held while another configuration is applied
 }
+
+// settings is the configuration that is in force.
+func (b *box) settings() *settings { return b.inForce.Load() }
 
 // openStick mounts the stick and reads the configuration from it.
 func (b *box) openStick(ctx context.Context) {
 	stick, err := mountStick(ctx, b.o)
 	if err != nil {
-		b.settings = decide(filepath.Join(b.o.StickDir, configName), nil, err, nil, errNoStick)
+		none := decide(filepath.Join(b.o.StickDir, configName), nil, err, nil, errNoStick)
+		b.inForce.Store(&none)
 		b.log.Error("Cannot use the stick", "error", err)
 		return
 	}
 	b.stick = stick
-	b.settings = readSettings(b.o.StickDir)
-	for _, e := range b.settings.status.Errors {
+	s := readSettings(b.o.StickDir)
+	b.inForce.Store(&s)
+	for _, e := range s.status.Errors {
 		b.log.Error("Configuration", "error", e)
 	}
-	if b.settings.remember == nil {
+	b.keepGood(s.remember)
+}
+
+// keepGood writes what is to become the last good configuration, if anything
+// is.
+func (b *box) keepGood(file []byte) {
+	if file == nil || b.stick == nil {
 		return
 	}
-	err = stick.write(func() error { return rememberGood(b.o.StickDir, b.settings.remember) })
+	err := b.stick.write(func() error { return rememberGood(b.o.StickDir, file) })
 	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
 		b.log.Info("The stick is write-protected; the last good configuration is not kept")
 	} else if err != nil {
@@ -221,7 +236,7 @@ func (b *box) advertised() string {
 // changes. It begins when volumes are served, or when that takes long.
 func (b *box) show(ctx context.Context) error {
 	const every, patience = 2 * time.Second, 10 * time.Second
-	if len(b.settings.status.Errors) == 0 {
+	if len(b.settings().status.Errors) == 0 {
 		select {
 		case <-ctx.Done():
 			return nil

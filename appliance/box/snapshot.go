@@ -17,13 +17,14 @@ import (
 
 // snapshot collects what every part says about itself.
 func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
-	c := b.settings.config
+	set := b.settings()
+	c := set.config
 	s := status.Snapshot{
 		Time:       time.Now(),
 		Hostname:   c.Hostname,
 		Version:    b.o.Version,
 		Started:    b.started,
-		Config:     b.settings.status,
+		Config:     set.status,
 		Memory:     memory(b.o.ProcDir),
 		Interfaces: b.network.Status(),
 	}
@@ -60,9 +61,9 @@ func configProblems(c status.Config) []status.Problem {
 		health = status.Failed
 	}
 	for _, e := range c.Errors {
-		do := "mend it and start the appliance again; until then what was configured before is served"
+		do := "mend it and run sanctl config apply; until then what was configured before is served"
 		if c.InForce == inForceNone {
-			do = "mend it and start the appliance again; until then nothing is served"
+			do = "mend it and run sanctl config apply; until then nothing is served"
 		}
 		out = append(out, status.Problem{Health: health, What: e, Do: do})
 	}

@@ -28,11 +28,12 @@ type storage struct {
 	ready  chan struct{} // closed when the target listens
 
 	changed chan struct{}      // filled when disks came or went
-	targets []*export          // in the order of the configuration
+	applies chan applyRequest  // configurations to go over to
 	volumes map[string]*opened // by name
 
-	mu   sync.Mutex // guards what follows, and each export's fields but config
-	port string     // of the portal, "" until it listens
+	mu      sync.Mutex // guards what follows, and each export's fields but config
+	targets []*export  // in the order of the configuration; only Run's goroutines write it
+	port    string     // of the portal, "" until it listens
 }
 
 // export is one target of the configuration. Only Run's goroutines write it,
@@ -60,7 +61,7 @@ type opened struct {
 }
 
 func newStorage(b *box) (*storage, error) {
-	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), volumes: map[string]*opened{}}
+	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), volumes: map[string]*opened{}}
 	o := target.Options{Log: b.log, Memory: targetMemory(memory(b.o.ProcDir).Total), MaxConnections: maxConnections}
 	if portal := b.portal; portal != "" {
 		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
@@ -70,7 +71,7 @@ func newStorage(b *box) (*storage, error) {
 	if s.server, err = target.New(o); err != nil {
 		return nil, fmt.Errorf("cannot set up the target: %w", err)
 	}
-	for _, t := range b.settings.config.Targets {
+	for _, t := range b.settings().config.Targets {
 		s.targets = append(s.targets, &export{config: t})
 	}
 	return s, nil
@@ -95,7 +96,7 @@ func (s *storage) Ready() <-chan struct{} { return s.ready }
 // after a restart waits instead of being told that its target is unknown.
 func (s *storage) Run(ctx context.Context) error {
 	defer s.close()
-	if err := s.box.pools.Bring(ctx, specs(s.box.settings)); err != nil && ctx.Err() == nil {
+	if err := s.box.pools.Bring(ctx, specs(*s.box.settings())); err != nil && ctx.Err() == nil {
 		// Each pool's trouble is in the status, too; the others are served.
 		s.log.Error("Not all pools are usable", "error", err)
 	}
@@ -139,6 +140,8 @@ func (s *storage) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case r := <-s.applies:
+			r.done <- s.apply(ctx, r.settings)
 		case <-s.changed:
 		}
 		for _, e := range s.targets {
@@ -179,10 +182,20 @@ func specs(s settings) []pool.Spec {
 // export opens a target's volumes and lets the server serve it. A volume that
 // isn't there leaves its LUN number empty; the others are served.
 func (s *storage) export(e *export) {
-	var luns []target.LUN
-	var units []unit
+	units, luns, failed := s.openAll(e.config)
+	served := false
+	if len(luns) > 0 || len(e.config.Volumes) == 0 {
+		err := s.server.Add(targetConfig(e.config, luns))
+		failed, served = errors.Join(failed, err), err == nil
+	}
+	s.set(e, units, served, failed)
+}
+
+// openAll opens the volumes of a target that are there. The error names the
+// others.
+func (s *storage) openAll(c config.Target) (units []unit, luns []target.LUN, err error) {
 	var failed []error
-	for i, name := range e.config.Volumes {
+	for i, name := range c.Volumes {
 		v, err := s.open(name)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("LUN %d: %w", i, err))
@@ -193,31 +206,33 @@ func (s *storage) export(e *export) {
 		units = append(units, u)
 		luns = append(luns, target.LUN{Number: uint16(i), Unit: u.scsi})
 	}
-	var err error
-	if len(luns) > 0 || len(e.config.Volumes) == 0 {
-		err = s.server.Add(target.Config{
-			IQN:        e.config.IQN,
-			Alias:      e.config.Name,
-			LUNs:       luns,
-			Initiators: e.config.Initiators,
-			CHAP:       chap(e.config.CHAP),
-			Limit:      target.Limit{IOPS: e.config.Limit.IOPS, Bytes: int64(e.config.Limit.MBps) * 1_000_000},
-		})
-		if err != nil {
-			failed = append(failed, err)
-		}
+	return units, luns, errors.Join(failed...)
+}
+
+func targetConfig(c config.Target, luns []target.LUN) target.Config {
+	return target.Config{
+		IQN:        c.IQN,
+		Alias:      c.Name,
+		LUNs:       luns,
+		Initiators: c.Initiators,
+		CHAP:       chap(c.CHAP),
+		Limit:      target.Limit{IOPS: c.Limit.IOPS, Bytes: int64(c.Limit.MBps) * 1_000_000},
 	}
+}
+
+// set records what is served of a target.
+func (s *storage) set(e *export, units []unit, served bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.units, e.err, e.served = units, errors.Join(failed...), err == nil && (len(luns) > 0 || len(e.config.Volumes) == 0)
-	if e.err != nil {
-		s.log.Error("Target is not wholly served", "target", e.config.Name, "error", e.err)
+	e.units, e.err, e.served = units, err, served
+	if err != nil {
+		s.log.Error("Target is not wholly served", "target", e.config.Name, "error", err)
 	}
 }
 
 // volume finds an active volume by its name.
 func (s *storage) volume(name string) (path, uuid string, size int64, err error) {
-	vols := s.box.settings.config.Volumes
+	vols := s.box.settings().config.Volumes
 	i := slices.IndexFunc(vols, func(v config.Volume) bool { return v.Name == name })
 	if i < 0 {
 		return "", "", 0, fmt.Errorf("volume %s is not configured", name)
@@ -318,6 +333,7 @@ func (s *storage) status(portals []string) []status.Target {
 			t.Error = e.err.Error()
 		}
 		for _, u := range e.units {
+			u.lun.Size = u.device.Info().Size // it may have grown
 			t.LUNs = append(t.LUNs, u.lun)
 		}
 		out = append(out, t)

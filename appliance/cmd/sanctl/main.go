@@ -27,7 +27,7 @@ func main() {
 func commands() []command {
 	var all []command
 	for _, area := range [][]command{
-		statusCommands(),
+		statusCommands(), configCommands(),
 	} {
 		all = append(all, area...)
 	}
