@@ -26,15 +26,16 @@ var arrows = map[string][]string{
 	"appliance/api": {"appliance/config", "appliance/status", "appliance/task"},
 
 	"appliance/config": {},
+	"appliance/image":  {},
 	"appliance/status": {},
 	"appliance/sys":    {},
 	"appliance/task":   {},
 
-	"appliance/disk":    {"appliance/config", "appliance/status", "appliance/sys/...", "appliance/task"},
+	"appliance/disk":    {"appliance/config", "appliance/image/...", "appliance/status", "appliance/sys/...", "appliance/task"},
 	"appliance/network": {"appliance/config", "appliance/status", "appliance/sys/...", "appliance/task"},
 
 	"appliance/console":    {"appliance/api", "appliance/config", "appliance/status"},
-	"appliance/cmd/sanctl": {"appliance/api", "appliance/config", "appliance/status"},
+	"appliance/cmd/sanctl": {"appliance/api", "appliance/config", "appliance/image/...", "appliance/status"},
 
 	"appliance/box":           {"appliance/...", "target", "target/scsi", "target/block/..."},
 	"appliance/cmd/appliance": {"appliance/box", "appliance/task"},
