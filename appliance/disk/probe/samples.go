@@ -3,34 +3,38 @@ package probe
 import "iter"
 
 const (
+	chunk       = 1 << 20
 	sampleSize  = 64 << 10
 	sampleCount = 128
 )
 
+// areas yields the areas, as start and length, that must be zeros on a blank
+// disk: all of a small one; of others both ends and the samples.
+func areas(size int64) iter.Seq2[int64, int64] {
+	return func(yield func(int64, int64) bool) {
+		if size <= whole {
+			yield(0, size)
+			return
+		}
+		if !yield(0, margin) || !yield(size-margin, margin) {
+			return
+		}
+		for at := range samples(size) {
+			if !yield(at, sampleSize) {
+				return
+			}
+		}
+	}
+}
+
 // samples yields the offsets between the ends that are looked at: every power
 // of two, where partitions and filesystems like to start, and then one place
 // in each of sampleCount equal stretches. The place within the stretch moves
-// by the golden ratio, so that no regular layout is missed throughout. A disk
-// that is small enough is read completely.
+// by the golden ratio, so that no regular layout is missed throughout.
 func samples(size int64) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
-		first, last := int64(edge), size-edge-sampleSize
-		if last < first {
-			// The ends may leave a gap smaller than a sample.
-			if size > 2*edge {
-				yield(first)
-			}
-			return
-		}
-		if span := size - 2*edge; span <= sampleCount*sampleSize {
-			for at := first; at < size-edge; at += sampleSize {
-				if !yield(at) {
-					return
-				}
-			}
-			return
-		}
-		for at := int64(2 << 20); at < last; at *= 2 {
+		first, last := int64(margin), size-margin-sampleSize
+		for at := first; at < last; at *= 2 {
 			if !yield(at) {
 				return
 			}
