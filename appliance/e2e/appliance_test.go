@@ -84,6 +84,7 @@ func TestLifeOfAMirror(t *testing.T) {
 			t.Errorf("health %s, problems %+v", st.Health, st.Problems)
 		}
 		t.Logf("%.0f MB of RAM used of %.0f", float64(st.Memory.Total-st.Memory.Available)/1e6, float64(st.Memory.Total)/1e6)
+		m.growth(t)
 		run(t, "qemu-io", "-f", "raw", "-c", "flush", m.url(iqn))
 		m.Kill()
 	})
