@@ -3,7 +3,7 @@
 // image as /etc/lvm/lvm.conf).
 //
 // It can't express the commands that lose data by mistake: no -ff, no
-// vgreduce, no lvremove of a volume. State is read as JSON; commands that
+// vgreduce, no lvremove but of what is tagged for it. State is read as JSON; commands that
 // change something are run without JSON, because their messages would end up
 // in it.
 package lvm
