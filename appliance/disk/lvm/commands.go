@@ -88,13 +88,13 @@ func (c *Client) ConvertToThinPool(ctx context.Context, group, data, metadata st
 	return nil
 }
 
-// CreateThin makes a thin volume. size is in bytes and rounded up to whole
-// extents.
-func (c *Client) CreateThin(ctx context.Context, group, pool, name string, size int64) error {
-	if err := checkNames(pool); err != nil {
+// CreateThin makes a thin volume that has the tags from its beginning. size is
+// in bytes and rounded up to whole extents.
+func (c *Client) CreateThin(ctx context.Context, group, pool, name string, size int64, tags ...string) error {
+	if err := firstError(checkNames(pool), checkTags(tags...)); err != nil {
 		return fmt.Errorf("cannot create volume: %w", err)
 	}
-	return c.create(ctx, group, name, "--type", "thin", "-V", bytesArg(size), "--thinpool", pool)
+	return c.create(ctx, group, name, addTags([]string{"--type", "thin", "-V", bytesArg(size), "--thinpool", pool}, tags)...)
 }
 
 // ExtendThin grows a thin volume to size bytes, rounded up to whole extents;

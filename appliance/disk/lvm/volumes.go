@@ -34,14 +34,6 @@ func (c *Client) SnapshotThin(ctx context.Context, group, origin, name string, r
 	return nil
 }
 
-// CreateThinTagged is CreateThin of a volume that has tags from its beginning.
-func (c *Client) CreateThinTagged(ctx context.Context, group, pool, name string, size int64, tags []string) error {
-	if err := firstError(checkNames(pool), checkTags(tags...)); err != nil {
-		return fmt.Errorf("cannot create volume: %w", err)
-	}
-	return c.create(ctx, group, name, addTags([]string{"--type", "thin", "-V", bytesArg(size), "--thinpool", pool}, tags)...)
-}
-
 // CreateThick makes a volume outside the thin pool, of as many copies as
 // copies says, with tags from its beginning. size is in bytes and rounded up to
 // whole extents.

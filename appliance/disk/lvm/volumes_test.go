@@ -28,7 +28,7 @@ func TestVolumeCommands(t *testing.T) {
 			return c.SnapshotThin(ctx, "tank", "golden+monday", "vm1", false, nil)
 		}, "/sbin/lvm lvcreate --snapshot --setactivationskip n -n vm1 tank/golden+monday"},
 		{"thin with tags", func(ctx context.Context, c *lvm.Client) error {
-			return c.CreateThinTagged(ctx, "tank", "thinpool", "vm1", 1<<30, []string{"sanstick.block.4096"})
+			return c.CreateThin(ctx, "tank", "thinpool", "vm1", 1<<30, "sanstick.block.4096")
 		}, "/sbin/lvm lvcreate --type thin -V 1073741824b --thinpool thinpool --addtag sanstick.block.4096 -n vm1 tank"},
 		{"thick mirror", func(ctx context.Context, c *lvm.Client) error {
 			return c.CreateThick(ctx, "tank", "vm1", 2, 1<<30, []string{"sanstick.thick"})
