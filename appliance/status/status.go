@@ -98,16 +98,42 @@ type Pool struct {
 	Used     int64    `json:"used"`
 	Promised int64    `json:"promised"` // the sum of the volumes' sizes
 	Volumes  []Volume `json:"volumes"`
+
+	Snapshots []VolumeSnapshot `json:"snapshots,omitempty"` // by volume, oldest first
+	Trash     []Trashed        `json:"trash,omitempty"`     // oldest first
 }
 
 // Volume is a logical volume.
 type Volume struct {
 	Name         string `json:"name"`
-	UUID         string `json:"uuid"` // LVM's; the LUN's identity comes from it
+	UUID         string `json:"uuid"` // the LUN's identity comes from it: LVM's of the volume, or of what it was before it was reverted
 	Size         int64  `json:"size"`
 	Used         int64  `json:"used"`
 	Active       bool   `json:"active"`
 	Unreferenced bool   `json:"unreferenced,omitempty"` // on disk, but not in the configuration
+	From         string `json:"from,omitempty"`         // what it was cloned from, as in "golden@monday"
+	Thick        bool   `json:"thick,omitempty"`        // outside the thin pool
+	Block        int    `json:"block,omitempty"`        // bytes, if they aren't the disks' own
+}
+
+// VolumeSnapshot is what a volume held at a moment.
+type VolumeSnapshot struct {
+	Name      string    `json:"name"` // "golden@monday"
+	Volume    string    `json:"volume"`
+	Size      int64     `json:"size"`
+	Used      int64     `json:"used"` // most of it shared with the volume
+	Created   time.Time `json:"created"`
+	Scheduled bool      `json:"scheduled,omitempty"` // the schedule made it and will remove it
+}
+
+// Trashed is a volume or a snapshot that was deleted and isn't gone yet.
+type Trashed struct {
+	Name    string    `json:"name"` // that it had
+	ID      string    `json:"id"`   // unlike any other
+	Size    int64     `json:"size"`
+	Used    int64     `json:"used"`
+	Deleted time.Time `json:"deleted"`
+	Until   time.Time `json:"until"` // when it is removed for good
 }
 
 // Target is an iSCSI target.

@@ -50,10 +50,8 @@ func (m *Manager) apply(ctx context.Context, step Step) error {
 		return m.lvm.Activate(ctx, s.Pool, s.Mode)
 	case Remember:
 		return m.remember(s)
-	case CreateVolume:
-		return m.lvm.CreateThin(ctx, s.Pool, dataVolume, s.Volume, s.Size)
-	case GrowVolume:
-		return m.lvm.ExtendThin(ctx, s.Pool, s.Volume, s.Size)
+	case volumeStep:
+		return s.do(ctx, m.lvm)
 	}
 	panic(fmt.Sprintf("pool: unknown step %T", step))
 }

@@ -157,7 +157,8 @@ func (b *bringer) step(ctx context.Context, pool string, step Step) error {
 // created or grown leaves the others usable.
 func stepProblem(pool string, step Step, err error) status.Problem {
 	p := status.Problem{Health: status.Failed, What: fmt.Sprintf("pool %s: %v", pool, err), Do: "see the log; restart to try again"}
-	if _, activation := step.(Activate); activation || independent(step) {
+	_, volume := step.(volumeStep)
+	if _, activation := step.(Activate); activation || volume || independent(step) {
 		p.Health = status.Degraded
 	}
 	return p
@@ -166,7 +167,7 @@ func stepProblem(pool string, step Step, err error) status.Problem {
 // independent tells whether later steps make sense after this one has failed.
 func independent(step Step) bool {
 	switch step.(type) {
-	case CreateVolume, GrowVolume, Remember:
+	case CreateVolume, CloneVolume, CreateThick, GrowVolume, Remember:
 		return true
 	}
 	return false

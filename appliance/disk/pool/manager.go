@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -23,6 +22,7 @@ type Options struct {
 	Log     *slog.Logger                     // nil: discard
 	Sysfs   string                           // empty: /sys
 	Open    Opener                           // nil: real disks
+	Now     func() time.Time                 // nil: time.Now
 
 	// BootDisks are kernel names of disks that must never be taken.
 	BootDisks []string
@@ -69,6 +69,9 @@ func New(o Options) *Manager {
 	}
 	if o.Open == nil {
 		o.Open = openDevice
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Patience == 0 {
 		o.Patience = 10 * time.Second
@@ -127,39 +130,6 @@ func (m *Manager) failures(specs []Spec) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Volume tells where an active volume is: its device, LVM's UUID of it, and
-// its size in bytes.
-func (m *Manager) Volume(pool, name string) (path, uuid string, size int64, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var same []lvm.Group
-	for _, g := range m.facts.LVM.Groups {
-		if g.Name == pool && ours(g) && !g.Tagged(creatingTag) {
-			same = append(same, g)
-		}
-	}
-	if len(same) > 1 { // a copy has come; the path is that of the one in use
-		same = slices.DeleteFunc(same, func(g lvm.Group) bool {
-			v, _ := g.Volume(name)
-			return !v.Active
-		})
-		if len(same) != 1 {
-			return "", "", 0, fmt.Errorf("pool %s exists more than once", pool)
-		}
-	}
-	if len(same) == 0 {
-		return "", "", 0, fmt.Errorf("pool %s isn't here", pool)
-	}
-	v, ok := same[0].Volume(name)
-	if !ok || v.Type != "thin" {
-		return "", "", 0, fmt.Errorf("volume %s isn't in pool %s", name, pool)
-	}
-	if !m.active[lvm.DeviceName(pool, name)] {
-		return "", "", 0, fmt.Errorf("volume %s of pool %s isn't active", name, pool)
-	}
-	return devicePath(pool, name), v.UUID, v.Size, nil
 }
 
 // releaseLimit bounds Release: a dead disk must not keep a PC from powering

@@ -55,7 +55,7 @@ func (w *world) commands() []string {
 	return c
 }
 
-var tank = []Spec{{Name: "tank", Layout: Mirror, Disks: []string{"A", "B"}, Volumes: []VolumeSpec{{"golden", 64 << 20}}}}
+var tank = []Spec{{Name: "tank", Layout: Mirror, Disks: []string{"A", "B"}, Volumes: []VolumeSpec{{Name: "golden", Size: 64 << 20}}}}
 
 func TestCreate(t *testing.T) {
 	defer goleak.VerifyNone(t)
@@ -115,7 +115,7 @@ func TestCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	grown := []Spec{tank[0]}
-	grown[0].Volumes = []VolumeSpec{{"golden", 128 << 20}, {"second", 4 << 20}}
+	grown[0].Volumes = []VolumeSpec{{Name: "golden", Size: 128 << 20}, {Name: "second", Size: 4 << 20}}
 	if err := m.Bring(t.Context(), grown); err != nil {
 		t.Fatal(err)
 	}

@@ -277,6 +277,9 @@ func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 			"name the disks in the configuration")
 	}
 	s, err := sizes(g, spec.Layout)
+	if err == nil {
+		err = s.leave(spec.thick(g))
+	}
 	if err != nil {
 		return refuse(fmt.Sprintf("pool %s can't be created: %v", spec.Name, err), "choose larger disks")
 	}
@@ -371,34 +374,8 @@ func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
 		p.Steps = append(p.Steps, Activate{Pool: spec.Name, Mode: mode})
 		p.Wait = lame // once it is active there is nothing to wait for
 	}
-	for _, v := range spec.Volumes {
-		p.planVolume(spec.Name, v, g, lame)
-	}
+	p.planVolumes(spec, g, lame)
 	return p
-}
-
-func (p *Plan) planVolume(pool string, want VolumeSpec, g lvm.Group, lame string) {
-	size := (want.Size + g.ExtentSize - 1) / g.ExtentSize * g.ExtentSize
-	have, ok := g.Volume(want.Name)
-	switch {
-	case ok && (have.Type != "thin" || have.Pool != dataVolume):
-		p.problem(status.Failed, fmt.Sprintf("volume %s in pool %s is of LVM's type %q, not thin; it is left alone", want.Name, pool, have.Type),
-			"give the volume another name")
-	case ok && have.Size > size:
-		p.problem(status.Degraded, fmt.Sprintf("volume %s has %d bytes, and the configuration wants %d: volumes never shrink", want.Name, have.Size, size),
-			fmt.Sprintf("set size of volume %s to at least %d MiB", want.Name, have.Size/mib))
-	case ok && have.Size == size:
-	case lame != "" && ok:
-		p.problem(status.Degraded, fmt.Sprintf("volume %s can't grow while %s is missing from pool %s", want.Name, lame, pool), "connect or replace the disk")
-	case lame != "":
-		p.problem(status.Degraded, fmt.Sprintf("volume %s can't be created while %s is missing from pool %s", want.Name, lame, pool), "connect or replace the disk")
-	case ok:
-		p.Steps = append(p.Steps, GrowVolume{Pool: pool, Volume: want.Name, From: have.Size, Size: size})
-		p.Again = true
-	default:
-		p.Steps = append(p.Steps, CreateVolume{Pool: pool, Volume: want.Name, Size: size})
-		p.Again = true
-	}
 }
 
 // uncovered names a volume that lacks something which no mirror makes up for,

@@ -241,12 +241,12 @@ func TestMake(t *testing.T) {
 		{name: "no thin pool", spec: mirror("A", "B"), facts: facts("ab", func() lvm.Group { g := group("tank", "ab"); g.Logical = nil; return g }()), health: status.Failed, problems: []string{"has no thin pool"}},
 
 		// Volumes.
-		{name: "create, grow, keep", spec: volumes(mirror("A", "B"), VolumeSpec{"new", 10 << 20}, VolumeSpec{"old", 64 << 20}, VolumeSpec{"same", 9 << 20}),
+		{name: "create, grow, keep", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "new", Size: 10 << 20}, VolumeSpec{Name: "old", Size: 64 << 20}, VolumeSpec{Name: "same", Size: 9 << 20}),
 			facts: facts("ab", active(group("tank", "ab", thin("old", 32<<20), thin("same", 12<<20), thin("kept", 4<<20)))), again: true,
-			steps: []Step{CreateVolume{"tank", "new", 12 << 20}, GrowVolume{"tank", "old", 32 << 20, 64 << 20}}},
-		{name: "shrink", spec: volumes(mirror("A", "B"), VolumeSpec{"v", 4 << 20}), facts: facts("ab", active(group("tank", "ab", thin("v", 8<<20)))), health: status.Degraded, problems: []string{"volumes never shrink"}},
-		{name: "not thin", spec: volumes(mirror("A", "B"), VolumeSpec{"thinpool", 4 << 20}), facts: facts("ab", active(group("tank", "ab"))), health: status.Failed, problems: []string{"not thin"}},
-		{name: "while degraded", spec: volumes(mirror("A", "B"), VolumeSpec{"new", 4 << 20}, VolumeSpec{"old", 64 << 20}),
+			steps: []Step{CreateVolume{Pool: "tank", Volume: "new", Size: 12 << 20}, GrowVolume{"tank", "old", 32 << 20, 64 << 20}}},
+		{name: "shrink", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "v", Size: 4 << 20}), facts: facts("ab", active(group("tank", "ab", thin("v", 8<<20)))), health: status.Degraded, problems: []string{"volumes never shrink"}},
+		{name: "not thin", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "thinpool", Size: 4 << 20}), facts: facts("ab", active(group("tank", "ab"))), health: status.Failed, problems: []string{"not thin"}},
+		{name: "while degraded", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "new", Size: 4 << 20}, VolumeSpec{Name: "old", Size: 64 << 20}),
 			facts: facts("a", active(group("tank", "aB", thin("old", 32<<20)))), health: status.Degraded, steps: []Step{usedWithout("B", "a")},
 			problems: []string{"volume new can't be created while disk B is missing", "volume old can't grow while disk B is missing"}},
 

@@ -14,12 +14,14 @@
 //   - Only blank disks are initialised, all of a pool's or none. Before the
 //     first write each disk gets a stamp, which tells after a power cut that
 //     what is in its first MiB is our own unfinished work.
-//   - Volumes are created and grown, never shrunk or removed.
+//   - Volumes are created and grown, never shrunk. Only what was in the trash is
+//     removed.
 package pool
 
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"sanstick/appliance/disk/lvm"
 )
@@ -42,6 +44,8 @@ type Spec struct {
 	// ActivateOnly forbids everything that writes to disks: an existing pool
 	// is activated, nothing is created or grown.
 	ActivateOnly bool
+	// Trash is how long what was deleted is kept; 0 is DefaultTrash.
+	Trash time.Duration
 }
 
 func (s Spec) anyDisk() bool { return len(s.Disks) == 1 && s.Disks[0] == AnyDisk }
@@ -49,7 +53,20 @@ func (s Spec) anyDisk() bool { return len(s.Disks) == 1 && s.Disks[0] == AnyDisk
 // A VolumeSpec is a volume as the configuration wants it.
 type VolumeSpec struct {
 	Name string
-	Size int64 // bytes; rounded up to LVM's extents of 4 MiB
+	Size int64 // bytes; rounded up to LVM's extents of 4 MiB. 0: that of From
+	// From is what it is a clone of when it is made: a volume, or a snapshot
+	// as in "golden@monday"; empty: nothing.
+	From     string
+	Thick    bool // outside the thin pool
+	Block    int  // bytes; 0: whatever it has, or that of the disks
+	Schedule Schedule
+}
+
+// A Schedule makes a snapshot every so often and keeps the newest ones that it
+// made. The zero Schedule makes none.
+type Schedule struct {
+	Every time.Duration
+	Keep  int
 }
 
 // Names and tags of ours in LVM.

@@ -121,7 +121,7 @@ func TestVolumeOfTwins(t *testing.T) {
 	w := newWorld(t, "")
 	m, _ := w.manager(nil)
 	twin := func(uuid string, active bool) lvm.Group {
-		return lvm.Group{Name: "tank", UUID: uuid, Tags: []string{Tag}, Logical: []lvm.LogicalVolume{{Name: "golden", UUID: "lv-" + uuid, Type: "thin", Active: active}}}
+		return lvm.Group{Name: "tank", UUID: uuid, Tags: []string{Tag}, Logical: []lvm.LogicalVolume{{Name: "golden", UUID: "lv-" + uuid, Type: "thin", Pool: dataVolume, Active: active}}}
 	}
 	m.active = map[string]bool{"tank-golden": true}
 	m.facts.LVM.Groups = []lvm.Group{twin("copy", false), twin("used", true)}

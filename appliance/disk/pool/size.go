@@ -61,3 +61,22 @@ func sizes(g lvm.Group, layout string) (Sizes, error) {
 	}
 	return s, nil
 }
+
+// leave takes room out of the thin pool, for volumes outside of it.
+func (s *Sizes) leave(extents int64) error {
+	if s.Data-extents < s.Meta {
+		return errTooSmall
+	}
+	s.Data -= extents
+	return nil
+}
+
+// thick is how many extents the thick volumes of a new pool need on each leg.
+func (s Spec) thick(g lvm.Group) (extents int64) {
+	for _, v := range s.Volumes {
+		if v.Thick {
+			extents += roundUp(v.Size, g)/g.ExtentSize + 1 // and raid1's metadata
+		}
+	}
+	return extents
+}

@@ -112,22 +112,6 @@ func (v view) members(p *status.Pool, g lvm.Group) {
 	}
 }
 
-func (v view) volumes(p *status.Pool, s Spec, g lvm.Group) {
-	for _, lv := range g.Logical {
-		if lv.Type != "thin" || lv.Hidden {
-			continue
-		}
-		d, active := v.devices[lvm.DeviceName(g.Name, lv.Name)]
-		vol := status.Volume{Name: lv.Name, UUID: lv.UUID, Size: lv.Size, Active: active}
-		if d.Thin != nil {
-			vol.Used = d.Thin.Mapped
-		}
-		vol.Unreferenced = !slices.ContainsFunc(s.Volumes, func(w VolumeSpec) bool { return w.Name == lv.Name })
-		p.Promised += lv.Size
-		p.Volumes = append(p.Volumes, vol)
-	}
-}
-
 // poolDevice is the device-mapper name of the thin pool proper.
 func poolDevice(group string) string { return lvm.DeviceName(group, dataVolume) + "-tpool" }
 

@@ -76,6 +76,7 @@ type Remember struct {
 type CreateVolume struct {
 	Pool, Volume string
 	Size         int64
+	Tags         []string
 }
 
 // GrowVolume makes a thin volume larger.

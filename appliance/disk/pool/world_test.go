@@ -25,16 +25,19 @@ type world struct {
 	mu     sync.Mutex
 	disks  map[string]*memDisk // by path
 	groups []*lvm.Group
-	active map[string]bool // device-mapper names
-	log    []string        // LVM's commands that change something
-	left   int             // changes until power fails; -1: never
-	cutLVM bool            // power fails in the middle of LVM's command instead of after it
+	active map[string]bool   // device-mapper names
+	log    []string          // LVM's commands that change something
+	left   int               // changes until power fails; -1: never
+	cutLVM bool              // power fails in the middle of LVM's command instead of after it
+	holds  map[string]string // what volumes hold, by UUID
+	made   int               // volumes, for UUIDs
+	inUse  string            // a volume that someone has open
 }
 
 var errPower = errors.New("power cut")
 
 func newWorld(t *testing.T, letters string) *world {
-	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1}
+	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1, holds: map[string]string{}}
 	for _, l := range letters {
 		w.plug(string(l))
 	}
@@ -218,6 +221,9 @@ func (w *world) group(name string) (*lvm.Group, error) {
 func (w *world) do(verb string, args []string) error {
 	last := args[len(args)-1]
 	name, volume, _ := strings.Cut(last, "/")
+	if verb == "lvrename" {
+		name = args[0]
+	}
 	if verb == "vgcreate" {
 		g := &lvm.Group{UUID: fmt.Sprintf("uuid-%d", len(w.groups)), SystemID: lvm.SystemID, Tags: opt(args, "--addtag"), ExtentSize: 4 << 20}
 		for _, a := range args {
@@ -257,7 +263,17 @@ func (w *world) do(verb string, args []string) error {
 	case verb == "vgchange":
 		g.Tags = slices.DeleteFunc(append(g.Tags, opt(args, "--addtag")...), func(t string) bool { return slices.Contains(opt(args, "--deltag"), t) })
 	case verb == "lvcreate":
-		v := lvm.LogicalVolume{Name: opt(args, "-n")[0], Type: opt(args, "--type")[0], Size: 4 << 20}
+		w.made++
+		v := lvm.LogicalVolume{Name: opt(args, "-n")[0], UUID: fmt.Sprintf("%06d-aaaa-aaaa-aaaa-aaaa-aaaa-aaaaaa", w.made), Tags: opt(args, "--addtag"), Size: 4 << 20}
+		if args[0] == "--snapshot" {
+			origin, ok := g.Volume(volume)
+			if !ok || origin.Type != "thin" {
+				return errors.New("no such origin")
+			}
+			v.Type, v.Size, v.Pool, w.holds[v.UUID] = "thin", origin.Size, origin.Pool, w.holds[origin.UUID]
+		} else {
+			v.Type = opt(args, "--type")[0]
+		}
 		if s := opt(args, "-V"); s != nil {
 			v.Size, v.Pool = number(s[0]), "thinpool"
 		}
@@ -267,7 +283,6 @@ func (w *world) do(verb string, args []string) error {
 		if _, exists := g.Volume(v.Name); exists {
 			return errors.New("already exists")
 		}
-		v.UUID = "lv-" + v.Name
 		g.Logical = append(g.Logical, v)
 		w.active[lvm.DeviceName(g.Name, v.Name)] = true
 	case verb == "lvconvert":
@@ -275,7 +290,7 @@ func (w *world) do(verb string, args []string) error {
 		meta, _ := g.Volume("thinmeta")
 		inner := data
 		data.Type = "thin-pool"
-		inner.Name, inner.Hidden, meta.Name, meta.Hidden = "thinpool_tdata", true, "thinpool_tmeta", true
+		inner.Name, inner.UUID, inner.Hidden, meta.Name, meta.Hidden = "thinpool_tdata", "", true, "thinpool_tmeta", true
 		g.Logical = []lvm.LogicalVolume{data, inner, meta}
 	case verb == "lvextend":
 		for i := range g.Logical {
@@ -284,8 +299,43 @@ func (w *world) do(verb string, args []string) error {
 			}
 		}
 	case verb == "lvremove":
-		if tag := strings.Trim(strings.TrimPrefix(opt(args, "--select")[0], "vg_tags="), "{}"); g.Tagged(tag) {
+		selection := opt(args, "--select")[0]
+		if uuid, tag, ok := strings.Cut(selection, " && "); ok {
+			tag = strings.TrimSuffix(strings.TrimPrefix(tag, "lv_tags={"), "}")
+			g.Logical = slices.DeleteFunc(g.Logical, func(v lvm.LogicalVolume) bool {
+				return uuid == "lv_uuid="+v.UUID && slices.Contains(v.Tags, tag)
+			})
+			return nil
+		}
+		if tag := strings.Trim(strings.TrimPrefix(selection, "vg_tags="), "{}"); g.Tagged(tag) {
 			g.Logical = nil
+		}
+	case verb == "lvrename":
+		from, to := args[1], args[2]
+		i := slices.IndexFunc(g.Logical, func(v lvm.LogicalVolume) bool { return v.Name == from })
+		if _, taken := g.Volume(to); taken || i < 0 {
+			return fmt.Errorf("can't rename %s to %s", from, to)
+		}
+		g.Logical[i].Name = to
+		if old := lvm.DeviceName(g.Name, from); w.active[old] {
+			delete(w.active, old)
+			w.active[lvm.DeviceName(g.Name, to)] = true
+		}
+	case verb == "lvchange":
+		i := slices.IndexFunc(g.Logical, func(v lvm.LogicalVolume) bool { return v.Name == volume })
+		if i < 0 {
+			return fmt.Errorf("no volume %s", volume)
+		}
+		switch v := &g.Logical[i]; args[0] {
+		case "-ay":
+			w.active[lvm.DeviceName(g.Name, volume)] = true
+		case "-an":
+			if w.inUse == volume {
+				return errors.New("in use")
+			}
+			delete(w.active, lvm.DeviceName(g.Name, volume))
+		default:
+			v.Tags = slices.DeleteFunc(append(slices.Clone(v.Tags), opt(args, "--addtag")...), func(t string) bool { return slices.Contains(opt(args, "--deltag"), t) })
 		}
 	default:
 		return fmt.Errorf("unknown command %s", verb)
@@ -360,8 +410,11 @@ func (w *world) report() []byte {
 			if partial {
 				health = "p"
 			}
-			lvs = append(lvs, row{"lv_name": name, "lv_uuid": v.UUID + v.Name, "lv_size": strconv.FormatInt(v.Size, 10), "lv_attr": "--------" + health + "-", "lv_tags": "", "pool_lv": v.Pool, "lv_active": activeWord})
-			segs = append(segs, row{"lv_uuid": v.UUID + v.Name, "segtype": v.Type, "devices": strings.Join(devices, ",")})
+			if v.UUID == "" {
+				v.UUID = v.Name
+			}
+			lvs = append(lvs, row{"lv_name": name, "lv_uuid": v.UUID, "lv_size": strconv.FormatInt(v.Size, 10), "lv_attr": "--------" + health + "-", "lv_tags": strings.Join(v.Tags, ","), "pool_lv": v.Pool, "lv_active": activeWord})
+			segs = append(segs, row{"lv_uuid": v.UUID, "segtype": v.Type, "devices": strings.Join(devices, ",")})
 		}
 		for _, v := range g.Logical {
 			var legs []string
