@@ -168,7 +168,7 @@ func (s *storage) cameLate(e *export) bool {
 func specs(s settings) []pool.Spec {
 	var out []pool.Spec
 	for _, p := range s.config.Pools {
-		spec := pool.Spec{Name: p.Name, Layout: p.Layout, Disks: p.Disks, ActivateOnly: !s.trusted}
+		spec := pool.Spec{Name: p.Name, Layout: p.Layout, Disks: p.Disks, Spares: p.Spares, SpareAfter: p.SpareAfter, ScrubEvery: p.ScrubEvery, ActivateOnly: !s.trusted}
 		for _, v := range s.config.Volumes {
 			if v.Pool == p.Name {
 				spec.Volumes = append(spec.Volumes, pool.VolumeSpec{Name: v.Name, Size: v.Size})

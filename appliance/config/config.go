@@ -9,6 +9,7 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"time"
 )
 
 // DefaultHostname is the name of an appliance whose configuration gives none.
@@ -45,6 +46,9 @@ type Match struct {
 const (
 	LayoutSingle = "single" // one copy of the data, on one or more disks
 	LayoutMirror = "mirror" // a full copy on every disk, two or three disks
+	LayoutRAID10 = "raid10" // pairs of disks with the same on both; an even number, four or more
+	LayoutRAID5  = "raid5"  // one disk's worth of parity, three disks or more
+	LayoutRAID6  = "raid6"  // two disks' worth of parity, five disks or more
 )
 
 // AnyDisk in Pool.Disks stands for every blank disk.
@@ -54,8 +58,18 @@ const AnyDisk = "*"
 type Pool struct {
 	Name   string
 	Disks  []string // serial numbers or "wwn-0x..."; or only AnyDisk
-	Layout string   // LayoutSingle or LayoutMirror
+	Layout string   // one of the layouts
+
+	Spares     []string      // disks that take the place of one that is lost; named like Disks
+	SpareAfter time.Duration // how long a lost disk may come back before it is replaced
+	ScrubEvery time.Duration // how often all copies are compared
 }
+
+// The defaults of a pool's times.
+const (
+	DefaultSpareAfter = 10 * time.Minute
+	DefaultScrubEvery = 30 * 24 * time.Hour
+)
 
 // Volume is a thin volume in a pool.
 type Volume struct {

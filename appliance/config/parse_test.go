@@ -27,7 +27,7 @@ func TestParseReference(t *testing.T) {
 		}, {
 			Match: Match{Driver: "igb"}, DHCP: true,
 		}},
-		Pools: []Pool{{Name: "tank", Disks: []string{"WD-WCC4E1234567", "wwn-0x5000c500a1b2c3d4"}, Layout: LayoutMirror}},
+		Pools: []Pool{{Name: "tank", Disks: []string{"WD-WCC4E1234567", "wwn-0x5000c500a1b2c3d4"}, Layout: LayoutMirror, Spares: []string{"S3Z8NB0K123456"}, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}},
 		Volumes: []Volume{
 			{Name: "vm1", Pool: "tank", Size: 64 << 30},
 			{Name: "vmfs", Pool: "tank", Size: 3 << 39},
@@ -53,7 +53,7 @@ func TestParseReference(t *testing.T) {
 // The reference shows every key of every table.
 func TestReferenceIsComplete(t *testing.T) {
 	pos := scanPositions(string(Reference()))
-	for _, table := range []string{tableTop, tableInterface, tableMatch, tablePool, tableVolume, tableTarget, tableCHAP, tableLimit} {
+	for _, table := range []string{tableTop, tableInterface, tableMatch, tablePool, tableScrub, tableVolume, tableTarget, tableCHAP, tableLimit} {
 		first, rest, nested := strings.Cut(table, ".")
 		path := table
 		if table != tableTop {
@@ -66,7 +66,7 @@ func TestReferenceIsComplete(t *testing.T) {
 			if pos.lines[joinKey(path, key)] == 0 {
 				t.Errorf("reference.toml does not show %q", joinKey(path, key))
 			}
-			if table != tableTop && !strings.Contains(string(Reference()), "# "+key+":") && !strings.Contains(string(Reference()), "#   "+key+":") && table != tableCHAP && table != tableLimit {
+			if table != tableTop && !strings.Contains(string(Reference()), "# "+key+":") && !strings.Contains(string(Reference()), "#   "+key+":") && table != tableCHAP && table != tableLimit && table != tableScrub {
 				t.Errorf("reference.toml does not explain %q of %q", key, table)
 			}
 		}
@@ -90,7 +90,7 @@ func TestParseDefaultAndDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Pools = []Pool{{Name: "tank", Disks: []string{"*"}, Layout: LayoutMirror}}
+	want.Pools = []Pool{{Name: "tank", Disks: []string{"*"}, Layout: LayoutMirror, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}}
 	want.Volumes = []Volume{{Name: "demo", Pool: "tank", Size: 1 << 30}}
 	want.Targets = []Target{{Name: "demo", IQN: "iqn.2006-12.local.sanstick:demo", Volumes: []string{"demo"}, Initiators: []string{"*"}}}
 	if diff := cmp.Diff(want, got, cmpNet); diff != "" {
@@ -135,10 +135,10 @@ func TestParseOK(t *testing.T) {
 		{"table instead of inline table", "[[interface]]\n[interface.match]\nmac = \"52-54-00-AB-CD-EF\"\n",
 			&Config{Hostname: "sanstick", Interfaces: []Interface{{Match: Match{MAC: "52:54:00:ab:cd:ef"}, DHCP: true}}}},
 		{"array of inline tables", `pool = [{name = "a", disks = ["X"], layout = "single"}]`,
-			&Config{Hostname: "sanstick", Pools: []Pool{{Name: "a", Disks: []string{"X"}, Layout: LayoutSingle}}}},
+			&Config{Hostname: "sanstick", Pools: []Pool{{Name: "a", Disks: []string{"X"}, Layout: LayoutSingle, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}}}},
 		{"no sections", `pool = []`, empty},
 		{"WWN in upper case", "[[pool]]\nname='a'\nlayout='mirror'\ndisks=['WWN-0X5000C500A1B2C3D4', 'S 1']\n",
-			&Config{Hostname: "sanstick", Pools: []Pool{{Name: "a", Disks: []string{"wwn-0x5000c500a1b2c3d4", "S 1"}, Layout: LayoutMirror}}}},
+			&Config{Hostname: "sanstick", Pools: []Pool{{Name: "a", Disks: []string{"wwn-0x5000c500a1b2c3d4", "S 1"}, Layout: LayoutMirror, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}}}},
 		{"IPv6 gateway outside of its networks", "[[interface]]\naddresses=['fd00::1/64','dhcp']\ngateway='fe80::1'\n",
 			&Config{Hostname: "sanstick", Interfaces: []Interface{{DHCP: true, Gateway: netip.MustParseAddr("fe80::1"),
 				Addresses: []netip.Prefix{netip.MustParsePrefix("fd00::1/64")}}}}},
@@ -146,7 +146,7 @@ func TestParseOK(t *testing.T) {
 			&Config{Hostname: "sanstick", Interfaces: []Interface{{Gateway: netip.MustParseAddr("10.0.0.1"),
 				Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/31")}}}}},
 		{"every blank disk besides named ones", "[[pool]]\nname='a'\nlayout='mirror'\ndisks=['*']\n[[pool]]\nname='b'\nlayout='single'\ndisks=['X']\n",
-			&Config{Hostname: "sanstick", Pools: []Pool{{Name: "a", Disks: []string{"*"}, Layout: LayoutMirror}, {Name: "b", Disks: []string{"X"}, Layout: LayoutSingle}}}},
+			&Config{Hostname: "sanstick", Pools: []Pool{{Name: "a", Disks: []string{"*"}, Layout: LayoutMirror, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}, {Name: "b", Disks: []string{"X"}, Layout: LayoutSingle, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -66,56 +66,6 @@ func (s section) name(seen map[string]int, check func(string) error, example str
 	return name, true
 }
 
-func (s section) pool(names map[string]int, disks map[string]string) Pool {
-	var p Pool
-	p.Name, _ = s.name(names, checkPoolName, `name = "tank"`)
-
-	const example = `disks = ["SERIAL1", "SERIAL2"]`
-	items, ok := s.list("disks", example)
-	if !s.has("disks") {
-		s.fail("", `disks is missing; add %s (sanctl status lists the serial numbers)`, example)
-	} else if ok && len(items) == 0 {
-		s.fail("disks", "is empty; a pool has at least one disk, as in %s", example)
-	}
-	for _, it := range items {
-		disk, err := normalDisk(it.text)
-		if err != nil {
-			s.failAt(it.path, "disks", "%s %v", show(it.text), err)
-			continue
-		}
-		switch owner, taken := disks[disk]; {
-		case slices.Contains(p.Disks, disk):
-			s.failAt(it.path, "disks", "%s is in the list twice; remove one", show(disk))
-			continue
-		case taken && disk == AnyDisk:
-			s.failAt(it.path, "disks", `"*" is already in pool %s; only one pool can take every blank disk`, show(owner))
-		case taken:
-			s.failAt(it.path, "disks", "%s is already in pool %s; a disk belongs to one pool", show(disk), show(owner))
-		default:
-			disks[disk] = p.Name
-		}
-		p.Disks = append(p.Disks, disk)
-	}
-	every := slices.Contains(p.Disks, AnyDisk)
-	if every && len(p.Disks) > 1 {
-		s.fail("disks", `"*" is every blank disk and must be alone in the list; remove it or the others`)
-	}
-
-	const layouts = `layout = "mirror" (a full copy on each of two or three disks) or layout = "single" (one copy)`
-	layout, ok := s.required("layout", layouts)
-	p.Layout = layout
-	switch {
-	case !ok:
-	case layout != LayoutSingle && layout != LayoutMirror:
-		s.fail("layout", "%s is not a layout; use %s", show(layout), layouts)
-	case layout == LayoutMirror && !every && len(items) == 1:
-		s.fail("layout", `a mirror needs two or three disks, and there is one; add a disk or use layout = "single"`)
-	case layout == LayoutMirror && len(items) > 3:
-		s.fail("layout", "a mirror holds a full copy on each of two or three disks, and there are %d; make several pools", len(items))
-	}
-	return p
-}
-
 func (s section) volume(names, pools map[string]int) Volume {
 	var v Volume
 	var ok bool

@@ -13,6 +13,7 @@ const (
 	tableInterface = "interface"
 	tableMatch     = "interface.match"
 	tablePool      = "pool"
+	tableScrub     = "pool.scrub"
 	tableVolume    = "volume"
 	tableTarget    = "target"
 	tableCHAP      = "target.chap"
@@ -29,7 +30,9 @@ func keysOf(table string) []string {
 	case tableMatch:
 		return []string{"mac", "name", "driver"}
 	case tablePool:
-		return []string{"name", "disks", "layout"}
+		return []string{"name", "disks", "layout", "spares", "spare_after", "scrub"}
+	case tableScrub:
+		return []string{"every"}
 	case tableVolume:
 		return []string{"name", "pool", "size"}
 	case tableTarget:
@@ -98,7 +101,7 @@ func (w *walker) section(table, path string, m map[string]any) section {
 		switch table {
 		case tableTop:
 			where = "the file"
-		case tableMatch, tableCHAP, tableLimit:
+		case tableMatch, tableScrub, tableCHAP, tableLimit:
 			where = table
 		}
 		sort.Strings(known)

@@ -30,6 +30,9 @@ import (
 const (
 	Single = "single" // one copy, over one or more disks
 	Mirror = "mirror" // a full copy on each of two or three disks
+	RAID10 = "raid10" // pairs of disks
+	RAID5  = "raid5"  // one disk's worth of parity
+	RAID6  = "raid6"  // two disks' worth of parity
 )
 
 // AnyDisk in place of a pool's disks stands for every blank disk.
@@ -38,9 +41,14 @@ const AnyDisk = "*"
 // A Spec is a pool as the configuration wants it.
 type Spec struct {
 	Name    string
-	Layout  string   // Single or Mirror
+	Layout  string   // one of the layouts
 	Disks   []string // serial numbers or WWNs, or AnyDisk alone
+	Spares  []string // disks that take the place of one that is lost
 	Volumes []VolumeSpec
+
+	SpareAfter time.Duration // how long a lost disk may come back
+	ScrubEvery time.Duration // how often all copies are compared; 0: never
+
 	// ActivateOnly forbids everything that writes to disks: an existing pool
 	// is activated, nothing is created or grown.
 	ActivateOnly bool

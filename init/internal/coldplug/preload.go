@@ -10,7 +10,7 @@ func needed() []string {
 		// use. The faster ones come by themselves on a CPU that has them.
 		"crc32c_generic", "libcrc32c",
 		// Mirrors and thin pools.
-		"dm_mod", "raid1", "dm_raid", "dm_thin_pool",
+		"dm_mod", "raid1", "raid10", "raid456", "dm_raid", "dm_thin_pool",
 		// The stick's FAT partition: Debian's default character sets.
 		"nls_cp437", "nls_ascii", "vfat",
 		// DHCP before there is an address.
