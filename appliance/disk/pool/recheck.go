@@ -27,7 +27,7 @@ func (m *Manager) recheck(s StampDisk, dev Device) error {
 		}
 		look = probe.Beyond
 	}
-	f, err := look(direct{dev: dev, size: d.Size}, d.Size)
+	f, err := look(&direct{dev: dev, size: d.Size}, d.Size)
 	switch {
 	case err != nil:
 		return err
@@ -71,20 +71,24 @@ func (m *Manager) diskNow(path string) (disk.Disk, error) {
 }
 
 // direct reads from a disk that bypasses the page cache, and so takes whole,
-// aligned blocks only.
+// aligned blocks only. One goroutine may use it.
 type direct struct {
 	dev  io.ReaderAt
 	size int64
+	buf  []byte // aligned
 }
 
-func (r direct) ReadAt(p []byte, off int64) (int, error) {
+func (r *direct) ReadAt(p []byte, off int64) (int, error) {
 	const block = stampBlock
 	if off < 0 || off >= r.size {
 		return 0, io.EOF
 	}
 	start := off &^ (block - 1)
 	end := min((off+int64(len(p))+block-1)&^(block-1), r.size)
-	b := alignedBuffer(int(end - start))
+	if int64(len(r.buf)) < end-start {
+		r.buf = alignedBuffer(int(end - start))
+	}
+	b := r.buf[:end-start]
 	n, err := r.dev.ReadAt(b, start)
 	n = copy(p, b[min(int(off-start), n):n])
 	if n == len(p) {

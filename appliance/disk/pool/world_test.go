@@ -102,15 +102,11 @@ type memDisk struct {
 func (d *memDisk) ReadAt(p []byte, off int64) (int, error) {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
-	for n := 0; n < len(p); {
-		at := off + int64(n)
-		if b := d.blocks[at/4096]; b != nil {
-			n += copy(p[n:], b[at%4096:])
-			continue
+	clear(p) // most of it is blank
+	for n, b := range d.blocks {
+		if at := n*4096 - off; at > -4096 && at < int64(len(p)) {
+			copy(p[max(at, 0):], b[max(-at, 0):])
 		}
-		step := min(4096-int(at%4096), len(p)-n)
-		clear(p[n : n+step])
-		n += step
 	}
 	return len(p), nil
 }

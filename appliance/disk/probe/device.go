@@ -10,19 +10,19 @@ import (
 // device is a disk or a partition with its ends in memory. Its read remembers
 // the first error, so that probers needn't care.
 type device struct {
-	r          io.ReaderAt
-	size       int64
-	from       int64 // what lies before it reads as zeros
-	head, tail []byte
-	tailAt     int64
-	err        error
+	r           io.ReaderAt
+	size        int64
+	from        int64  // what lies before it reads as zeros
+	first, last []byte // the MiB at each end
+	lastAt      int64
+	err         error
 }
 
 func newDevice(r io.ReaderAt, size, from int64) *device {
 	d := &device{r: r, size: size, from: from}
-	d.tailAt = max(0, size-edge)
-	d.head = d.fetch(0, int(min(edge, size)))
-	d.tail = d.fetch(d.tailAt, int(size-d.tailAt))
+	d.lastAt = max(0, size-edge)
+	d.first = d.fetch(0, int(min(edge, size)))
+	d.last = d.fetch(d.lastAt, int(size-d.lastAt))
 	return d
 }
 
@@ -37,23 +37,30 @@ func (e *readError) Unwrap() error { return e.err }
 // read returns n bytes at off; what lies outside of the disk is zeros.
 func (d *device) read(off int64, n int) []byte {
 	switch {
-	case off >= 0 && off <= int64(len(d.head))-int64(n):
-		return d.head[off : off+int64(n)]
-	case off >= d.tailAt && off <= d.size-int64(n):
-		return d.tail[off-d.tailAt:][:n]
+	case off >= 0 && off <= int64(len(d.first))-int64(n):
+		return d.first[off : off+int64(n)]
+	case off >= d.lastAt && off <= d.size-int64(n):
+		return d.last[off-d.lastAt:][:n]
 	}
 	return d.fetch(off, n)
 }
 
 func (d *device) fetch(off int64, n int) []byte {
 	b := make([]byte, n)
+	d.fill(b, off)
+	return b
+}
+
+// fill reads into b, which holds zeros.
+func (d *device) fill(b []byte, off int64) {
+	n := len(b)
 	if off >= d.size || off < -int64(n) || d.err != nil {
-		return b
+		return
 	}
 	start := max(off, d.from, 0)
 	end := off + min(int64(n), d.size-off)
 	if start >= end {
-		return b
+		return
 	}
 	got, err := d.r.ReadAt(b[start-off:end-off], start)
 	if int64(got) < end-start {
@@ -63,7 +70,6 @@ func (d *device) fetch(off int64, n int) []byte {
 		d.err = &readError{offset: start + int64(got), err: err}
 		clear(b)
 	}
-	return b
 }
 
 // ReadAt makes the device an io.ReaderAt, with io.EOF at its end.

@@ -9,30 +9,31 @@ import (
 )
 
 // xfs finds the superblock, and its copies at the start of the other allocation
-// groups: where these begin follows from how many there are, which mkfs chooses
-// by the size (4 for one disk, more for arrays, and 1 TiB at most).
+// groups.
 func xfs(d *device) []Finding {
-	const block = 4096
-	offsets := []int64{0, 1<<40 - block}
-	blocks := d.size / block
-	for _, groups := range []int64{2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32} {
-		each := blocks / groups
-		offsets = append(offsets, each*block, (each+1)*block)
-	}
 	var all []Finding
-	for _, at := range offsets {
-		if !d.has(at, "XFSB") {
+	if d.has(0, "XFSB") {
+		all = append(all, xfsAt(d, 0))
+	}
+	for start, n := range groupStarts(d.size) {
+		b := d.read(start, int(n))
+		if nonZero(b) < 0 {
 			continue
 		}
-		b := d.read(at, 120)
-		f := Finding{What: "xfs filesystem", Offset: at, UUID: uuid(b[32:]), Label: text(b[108:120])}
-		f.Size = product(be64(b, 8), be32(b, 4))
-		if at != 0 {
-			f.What += " (copy of the superblock)"
+		for i := 0; i+512 <= len(b); i += 512 {
+			if string(b[i:i+4]) == "XFSB" && start+int64(i) > 0 {
+				f := xfsAt(d, start+int64(i))
+				f.What += " (copy of the superblock)"
+				all = append(all, f)
+			}
 		}
-		all = append(all, f)
 	}
 	return all
+}
+
+func xfsAt(d *device, at int64) Finding {
+	b := d.read(at, 120)
+	return Finding{What: "xfs filesystem", Offset: at, UUID: uuid(b[32:]), Label: text(b[108:120]), Size: product(be64(b, 8), be32(b, 4))}
 }
 
 // btrfs finds the superblock and its copies.

@@ -2,7 +2,7 @@
 // Only a blank disk may be initialised, so every doubt is answered with no.
 //
 // A disk is blank if no known signature is at any place where it can lie, copies
-// included, if the MiBs at both ends hold nothing but zeros, and so does every
+// included, if the first 32 MiB and the last 4 hold nothing but zeros, and so does every
 // sample taken in between. Small disks are read completely. Samples can't prove
 // more than that, but what organises a disk has its anchors at the ends or at
 // places that are known.
@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	edge   = 1 << 20  // at both ends is kept in memory while the probers look
-	margin = 4 << 20  // at both ends must be zeros
-	whole  = 64 << 20 // disks up to this size are read completely
+	edge  = 1 << 20  // at both ends is kept in memory while the probers look
+	head  = 32 << 20 // at the start must be zeros,
+	tail  = 4 << 20  // and at the end
+	whole = 64 << 20 // disks up to this size are read completely
 )
 
 // Unreadable is what a Finding names when the disk couldn't be read.
@@ -28,7 +29,7 @@ const Unreadable = "unreadable sectors"
 // Unknown is what a Finding names when there is data of no known kind.
 const Unknown = "unknown data"
 
-// Probe reads what tells a blank disk from another: some 16 MiB of a large one.
+// Probe reads what tells a blank disk from another: some 50 MiB of a large one.
 // The error is that of a failed read; the finding is then not blank either.
 func Probe(r io.ReaderAt, size int64) (Finding, error) { return look(r, size, 0) }
 
@@ -68,12 +69,14 @@ func look(r io.ReaderAt, size, from int64) (Finding, error) {
 // firstData looks for bytes that aren't zero where a blank disk has none, and
 // returns where the first one is, or -1. Nothing has been found if d.err is set.
 func firstData(d *device) int64 {
+	buf := make([]byte, chunk)
 	for start, n := range areas(d.size) {
 		for off := start; off < start+n; off += chunk {
 			if off+chunk <= d.from {
 				continue
 			}
-			b := d.read(off, int(min(chunk, start+n-off)))
+			b := buf[:min(chunk, start+n-off)] // zeros still: the search would have ended
+			d.fill(b, off)
 			if d.err != nil {
 				return -1
 			}
