@@ -108,7 +108,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	po := pool.Options{
-		Runner: o.Runner, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
+		Runner: o.Runner, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged, Units: b.storage.space,
 	}
 	if b.stick != nil {
 		po.Witness = newWitness(o.StickDir, b.stick.write, b.log)

@@ -30,6 +30,7 @@ type storage struct {
 	changed chan struct{}      // filled when disks came or went
 	applies chan applyRequest  // configurations to go over to
 	volumes map[string]*opened // by name
+	space   *spaceUnits
 
 	mu      sync.Mutex // guards what follows, and each export's fields but config
 	targets []*export  // in the order of the configuration; only Run's goroutines write it
@@ -61,7 +62,7 @@ type opened struct {
 }
 
 func newStorage(b *box) (*storage, error) {
-	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), volumes: map[string]*opened{}}
+	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), volumes: map[string]*opened{}, space: newSpaceUnits()}
 	o := target.Options{Log: b.log, Memory: targetMemory(memory(b.o.ProcDir).Total), MaxConnections: maxConnections}
 	if portal := b.portal; portal != "" {
 		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
@@ -103,6 +104,9 @@ func (s *storage) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	if err := s.box.pools.CheckSpace(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("Cannot see how full the pools are", "error", err)
+	}
 	for _, e := range s.targets {
 		s.export(e)
 	}
@@ -121,6 +125,7 @@ func (s *storage) Run(ctx context.Context) error {
 		task.Func("iSCSI at "+l.Addr().String(), func(ctx context.Context) error { return s.server.Serve(ctx, l) }),
 		task.Func("late volumes", s.follow),
 		s.box.pools.Watch(),
+		s.box.pools.Guard(),
 	)
 }
 
@@ -171,7 +176,7 @@ func specs(s settings) []pool.Spec {
 		spec := pool.Spec{Name: p.Name, Layout: p.Layout, Disks: p.Disks, Spares: p.Spares, SpareAfter: p.SpareAfter, ScrubEvery: p.ScrubEvery, ActivateOnly: !s.trusted}
 		for _, v := range s.config.Volumes {
 			if v.Pool == p.Name {
-				spec.Volumes = append(spec.Volumes, pool.VolumeSpec{Name: v.Name, Size: v.Size})
+				spec.Volumes = append(spec.Volumes, pool.VolumeSpec{Name: v.Name, Size: v.Size, Priority: v.Priority})
 			}
 		}
 		out = append(out, spec)
@@ -259,10 +264,11 @@ func (s *storage) open(name string) (*opened, error) {
 	}
 	naa := scsi.NAAFromUUID(uuid)
 	id := scsi.Identity{Vendor: "SANSTICK", Product: "VOLUME", Revision: "1", Serial: scsi.SerialFromUUID(uuid), NAA: naa}
-	su, err := scsi.NewUnit(dev, scsi.UnitOptions{Identity: id, Thin: true})
+	su, err := scsi.NewUnit(dev, scsi.UnitOptions{Identity: id, Thin: true, Space: s.spaceOf(name)})
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
+	s.space.add(name, su)
 	s.volumes[name] = &opened{
 		device: dev,
 		scsi:   su,
@@ -280,6 +286,7 @@ func (s *storage) release(name string) {
 		return
 	}
 	delete(s.volumes, name)
+	s.space.remove(name)
 	if err := errors.Join(v.scsi.Close(), v.device.Flush(), v.device.Close()); err != nil {
 		s.log.Error("Cannot close volume", "volume", name, "error", err)
 	}

@@ -76,7 +76,13 @@ type Volume struct {
 	Name string
 	Pool string
 	Size int64 // bytes, rounded up to a multiple of Extent
+	// Priority is 0 to 9: when the pool is nearly full, writes to the volumes
+	// with the lowest are refused first.
+	Priority int
 }
+
+// DefaultPriority is that of a volume for which the file gives none.
+const DefaultPriority = 5
 
 // AnyInitiator in Target.Initiators lets anyone in.
 const AnyInitiator = "*"

@@ -132,6 +132,8 @@ func TestParseErrors(t *testing.T) {
 		{"size without unit", volume("size = '64'"), []string{`8: volume.size: "64" has no unit; write "64GiB"`}},
 		{"size with half a unit", volume("size = '64g'"), []string{`8: volume.size: "64g" has an ambiguous unit; write "64GiB"`}},
 		{"size too small", volume("size = '4095KiB'"), []string{`8: volume.size: "4095KiB" is too small`}},
+		{"priority too high", volume("size = '1GiB'\npriority = 10"), []string{"9: volume.priority: 10 must be from 0 (its writes are refused first) to 9"}},
+		{"priority is text", volume("size = '1GiB'\npriority = 'high'"), []string{"9: volume.priority: is text, but must be a whole number"}},
 		{"size too large", volume("size = '9000000TiB'"), []string{`8: volume.size: "9000000TiB" is larger than any disk`}},
 
 		// Targets.

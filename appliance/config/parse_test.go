@@ -29,8 +29,8 @@ func TestParseReference(t *testing.T) {
 		}},
 		Pools: []Pool{{Name: "tank", Disks: []string{"WD-WCC4E1234567", "wwn-0x5000c500a1b2c3d4"}, Layout: LayoutMirror, Spares: []string{"S3Z8NB0K123456"}, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}},
 		Volumes: []Volume{
-			{Name: "vm1", Pool: "tank", Size: 64 << 30},
-			{Name: "vmfs", Pool: "tank", Size: 3 << 39},
+			{Name: "vm1", Pool: "tank", Size: 64 << 30, Priority: 7},
+			{Name: "vmfs", Pool: "tank", Size: 3 << 39, Priority: 5},
 		},
 		Targets: []Target{{
 			Name: "vm1", IQN: "iqn.2006-12.com.example.storage:vm1", Volumes: []string{"vm1"},
@@ -91,7 +91,7 @@ func TestParseDefaultAndDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Pools = []Pool{{Name: "tank", Disks: []string{"*"}, Layout: LayoutMirror, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}}
-	want.Volumes = []Volume{{Name: "demo", Pool: "tank", Size: 1 << 30}}
+	want.Volumes = []Volume{{Name: "demo", Pool: "tank", Size: 1 << 30, Priority: 5}}
 	want.Targets = []Target{{Name: "demo", IQN: "iqn.2006-12.local.sanstick:demo", Volumes: []string{"demo"}, Initiators: []string{"*"}}}
 	if diff := cmp.Diff(want, got, cmpNet); diff != "" {
 		t.Errorf("demo (-want +got):\n%s", diff)

@@ -75,6 +75,12 @@ func (s section) volume(names, pools map[string]int) Volume {
 			s.fail("pool", "there is no pool %s; %s", show(v.Pool), offer("pool", v.Pool, pools))
 		}
 	}
+	v.Priority = DefaultPriority
+	if n, ok := s.number("priority", "priority = 7"); ok && (n < 0 || n > 9) {
+		s.fail("priority", "%d must be from 0 (its writes are refused first) to 9", n)
+	} else if ok {
+		v.Priority = int(n)
+	}
 	size, ok := s.m["size"].(string)
 	if !ok {
 		if _, isNumber := s.m["size"].(int64); isNumber {

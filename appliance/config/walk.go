@@ -34,7 +34,7 @@ func keysOf(table string) []string {
 	case tableScrub:
 		return []string{"every"}
 	case tableVolume:
-		return []string{"name", "pool", "size"}
+		return []string{"name", "pool", "size", "priority"}
 	case tableTarget:
 		return []string{"name", "iqn", "volumes", "initiators", "chap", "limit"}
 	case tableCHAP:

@@ -87,20 +87,32 @@ type Disk struct {
 
 // Pool is a set of disks that holds volumes.
 type Pool struct {
-	Name     string   `json:"name"`
-	Layout   string   `json:"layout"`
-	Health   Health   `json:"health"`
-	Detail   string   `json:"detail,omitempty"`  // why the health isn't OK, in one sentence
-	Disks    []string `json:"disks"`             // serials of its members that are here
-	Missing  []string `json:"missing,omitempty"` // serials of its members that are not
-	Sync     float64  `json:"sync"`              // per cent of the mirror that is in sync
-	Size     int64    `json:"size"`              // bytes for volumes' data
-	Used     int64    `json:"used"`
-	Promised int64    `json:"promised"` // the sum of the volumes' sizes
-	Volumes  []Volume `json:"volumes"`
-
+	Name      string           `json:"name"`
+	Layout    string           `json:"layout"`
+	Health    Health           `json:"health"`
+	Detail    string           `json:"detail,omitempty"`  // why the health isn't OK, in one sentence
+	Disks     []string         `json:"disks"`             // serials of its members that are here
+	Missing   []string         `json:"missing,omitempty"` // serials of its members that are not
+	Sync      float64          `json:"sync"`              // per cent of the mirror that is in sync
+	Volumes   []Volume         `json:"volumes"`
 	Snapshots []VolumeSnapshot `json:"snapshots,omitempty"` // by volume, oldest first
 	Trash     []Trashed        `json:"trash,omitempty"`     // oldest first
+
+	// Bytes, with what is written to several disks counted once.
+	Size        int64 `json:"size"`                   // what the pool has for volumes' data, with what it can grow into
+	Used        int64 `json:"used"`                   // of that
+	Free        int64 `json:"free"`                   // what can really still be written
+	Room        int64 `json:"room,omitempty"`         // the part of Free that the pool grows into by itself
+	Promised    int64 `json:"promised"`               // the sum of the sizes of volumes and clones: what they may come to use
+	BySnapshots int64 `json:"by_snapshots,omitempty"` // what snapshots hold, at most: volumes may share it
+	ByTrash     int64 `json:"by_trash,omitempty"`     // what deleted volumes and snapshots hold, at most
+	// Metadata is how much of the room for the pool's own records is used, in
+	// per cent. Rate is how fast Used has grown of late, in bytes a second, and
+	// FullAt is when Free ends at that rate: nil if it doesn't in the next
+	// years, or if nothing can be said yet.
+	Metadata float64    `json:"metadata"`
+	Rate     float64    `json:"rate,omitempty"`
+	FullAt   *time.Time `json:"full_at,omitempty"`
 }
 
 // Volume is a logical volume.
@@ -114,6 +126,7 @@ type Volume struct {
 	From         string `json:"from,omitempty"`         // what it was cloned from, as in "golden@monday"
 	Thick        bool   `json:"thick,omitempty"`        // outside the thin pool
 	Block        int    `json:"block,omitempty"`        // bytes, if they aren't the disks' own
+	Refused      bool   `json:"refused,omitempty"`      // writes are refused, because the pool is nearly full
 }
 
 // VolumeSnapshot is what a volume held at a moment.

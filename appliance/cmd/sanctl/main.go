@@ -27,7 +27,7 @@ func main() {
 func commands() []command {
 	var all []command
 	for _, area := range [][]command{
-		statusCommands(), configCommands(),
+		statusCommands(), spaceCommands(), configCommands(),
 	} {
 		all = append(all, area...)
 	}

@@ -40,7 +40,7 @@ func healthy() status.Snapshot {
 		},
 		Pools: []status.Pool{{
 			Name: "tank", Layout: "mirror", Health: status.OK, Disks: []string{"WD-A", "WD-B"}, Sync: 100,
-			Size: 39 << 37, Used: 12 << 30, Promised: 65 << 30,
+			Size: 39 << 37, Used: 12 << 30, Free: 39<<37 - 12<<30, Promised: 65 << 30,
 			Volumes: []status.Volume{
 				{Name: "demo", Size: 1 << 30, Used: 12 << 20, Active: true},
 				{Name: "oldvm", Size: 64 << 30, Used: 11 << 30, Unreferenced: true},

@@ -103,8 +103,8 @@ func pools(p *page, all []status.Pool, disks []status.Disk) {
 		if pool.Layout != "single" {
 			first += fmt.Sprintf(", %s %% in sync", percent(pool.Sync))
 		}
-		p.line(first, fmt.Sprintf(", %s used of %s, %s promised", status.FormatBytes(pool.Used),
-			status.FormatBytes(pool.Size), status.FormatBytes(pool.Promised)))
+		p.line(first, fmt.Sprintf(", %s used of %s, %s free, %s promised", status.FormatBytes(pool.Used),
+			status.FormatBytes(pool.Size), status.FormatBytes(pool.Free), status.FormatBytes(pool.Promised)))
 		if pool.Detail != "" {
 			p.line("    ", pool.Detail)
 		}
@@ -123,6 +123,9 @@ func pools(p *page, all []status.Pool, disks []status.Disk) {
 			text := fmt.Sprintf("%s, %s used", status.FormatBytes(v.Size), status.FormatBytes(v.Used))
 			if !v.Active {
 				text += ", NOT ACTIVE"
+			}
+			if v.Refused {
+				text += ", WRITES ARE REFUSED"
 			}
 			if v.Unreferenced {
 				text += ", kept but not in the configuration"

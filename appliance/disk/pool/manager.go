@@ -34,6 +34,8 @@ type Options struct {
 	// Quiet is how long no disk must have turned up before a pool of any
 	// blank disks is created; 0 is 2 s.
 	Quiet time.Duration
+	// Units are told when space gets low; nil: nobody is.
+	Units Units
 	// Changed is called, if not nil, by the task of Watch after volumes have
 	// become usable or have changed. It must not call back into the Manager
 	// before it returns.
@@ -54,6 +56,7 @@ type Manager struct {
 	facts    Facts                       // as read last; replaced as a whole
 	problems map[string][]status.Problem // by pool
 	active   map[string]bool             // device-mapper devices, as read last
+	space    map[string]spaceView        // by pool, as the guard saw it last
 }
 
 // New makes a Manager. It does nothing yet.

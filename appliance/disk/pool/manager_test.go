@@ -66,7 +66,7 @@ func TestCreate(t *testing.T) {
 	}
 	want := []string{
 		"/sbin/lvm vgcreate --addtag sanstick --addtag sanstick.creating tank /dev/vda /dev/vdb",
-		"/sbin/lvm lvcreate --type raid1 -m 1 -l 55 -n thinpool tank",
+		"/sbin/lvm lvcreate --type raid1 -m 1 -l 33 -n thinpool tank",
 		"/sbin/lvm lvcreate --type raid1 -m 1 -l 2 -n thinmeta tank",
 		"/sbin/lvm lvconvert --yes --type thin-pool --poolmetadata thinmeta --chunksize 65536b --poolmetadataspare n --zero y --errorwhenfull n tank/thinpool",
 		"/sbin/lvm vgchange --addtag '' --addtag '' --deltag sanstick.creating tank",
@@ -94,7 +94,7 @@ func TestCreate(t *testing.T) {
 		}
 	}
 	pools, disks, problems := m.Status(t.Context())
-	wantPools := []status.Pool{{Name: "tank", Layout: Mirror, Health: status.OK, Disks: []string{"A", "B"}, Sync: 100, Size: 220 << 20, Used: 110 << 20, Promised: 64 << 20,
+	wantPools := []status.Pool{{Name: "tank", Layout: Mirror, Health: status.OK, Disks: []string{"A", "B"}, Sync: 100, Size: 212 << 20, Used: 66 << 20, Free: 146 << 20, Room: 80 << 20, Promised: 64 << 20, Metadata: 10.0 / 2048 * 100,
 		Volumes: []status.Volume{{Name: "golden", UUID: uuid, Size: 64 << 20, Used: 4096, Active: true}}}}
 	if diff := cmp.Diff(wantPools, pools); diff != "" {
 		t.Errorf("pools (-want +got):\n%s", diff)

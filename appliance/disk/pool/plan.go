@@ -283,6 +283,7 @@ func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 	if err != nil {
 		return refuse(fmt.Sprintf("pool %s can't be created: %v", spec.Name, err), "choose larger disks")
 	}
+	s.Data = startWith(s.Data, spec, g.ExtentSize)
 	var paths, tags []string
 	for _, m := range all {
 		paths = append(paths, m.pv.Path)

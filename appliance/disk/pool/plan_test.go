@@ -149,7 +149,7 @@ func TestMake(t *testing.T) {
 	single := func(disks ...string) Spec { return Spec{Name: "tank", Layout: Single, Disks: disks} }
 	volumes := func(s Spec, v ...VolumeSpec) Spec { s.Volumes = v; return s }
 	boot := func(f Facts, names ...string) Facts { f.Boot = names; return f }
-	half := Sizes{Data: 55, Meta: 2, Chunk: 64 << 10}
+	half := Sizes{Data: 33, Meta: 2, Chunk: 64 << 10}
 	tags := []string{"sanstick.disk.pv-a.A", "sanstick.disk.pv-b.B"}
 	activate := Activate{Pool: "tank", Mode: lvm.Degraded}
 
@@ -206,7 +206,7 @@ func TestMake(t *testing.T) {
 		{name: "with half a thin pool", spec: mirror("A", "B"), facts: facts("ab", creating(group("tank", "ab"), lvm.LogicalVolume{Name: "thinpool", Type: "raid1"})), again: true,
 			steps: []Step{RemoveUnfinished{"tank"}, ClearStamps{paths("ab")}, CreateThinPool{"tank", 2, half}, Finish{"tank", paths("ab"), tags}}},
 		{name: "single, after the group", spec: single("A"), facts: facts("a", creating(group("tank", "a"))), again: true,
-			steps: []Step{ClearStamps{paths("a")}, CreateThinPool{"tank", 1, Sizes{Data: 57, Meta: 2, Chunk: 64 << 10}}, Finish{"tank", paths("a"), tags[:1]}}},
+			steps: []Step{ClearStamps{paths("a")}, CreateThinPool{"tank", 1, Sizes{Data: 35, Meta: 2, Chunk: 64 << 10}}, Finish{"tank", paths("a"), tags[:1]}}},
 		{name: "half-made and a disk is missing", spec: mirror("A", "B"), facts: facts("a", creating(group("tank", "aB"))), wait: "all disks of half-made pool tank", health: status.Failed, problems: []string{"a disk is missing"}},
 		{name: "half-made and other disks are named", spec: mirror("A", "C"), facts: facts("abc", creating(group("tank", "ab"))), health: status.Failed, problems: []string{"the configuration names other disks"}},
 		{name: "half-made, of too many disks", spec: mirror("*"), facts: facts("abcd", creating(group("tank", "abcd"))), health: status.Failed, problems: []string{"on 4 disks"}},

@@ -64,7 +64,10 @@ type VolumeSpec struct {
 	Size int64 // bytes; rounded up to LVM's extents of 4 MiB. 0: that of From
 	// From is what it is a clone of when it is made: a volume, or a snapshot
 	// as in "golden@monday"; empty: nothing.
-	From     string
+	From string
+	// Priority, 0 to 9: when space runs out, writes to the lowest are refused
+	// first.
+	Priority int
 	Thick    bool // outside the thin pool
 	Block    int  // bytes; 0: whatever it has, or that of the disks
 	Schedule Schedule
@@ -76,6 +79,9 @@ type Schedule struct {
 	Every time.Duration
 	Keep  int
 }
+
+// DefaultPriority is that of volumes that the configuration doesn't name.
+const DefaultPriority = 5
 
 // Names and tags of ours in LVM.
 const (

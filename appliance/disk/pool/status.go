@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
@@ -17,7 +18,7 @@ import (
 // that is going on.
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
-	v := view{specs: m.specs, facts: m.facts, problems: m.problems}
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, at: time.Now()}
 	m.mu.Unlock()
 
 	var problems []status.Problem
@@ -54,6 +55,8 @@ type view struct {
 	now      []disk.Disk // the disks that are here now
 	problems map[string][]status.Problem
 	devices  map[string]lvm.Device // by device-mapper's name
+	seen     map[string]spaceView  // by pool
+	at       time.Time
 }
 
 // group finds the pool's group, if it is ours.
@@ -85,6 +88,7 @@ func (v view) pool(s Spec) (status.Pool, []status.Problem) {
 		v.volumes(&p, s, g)
 		v.redundancy(&p, g, note)
 		v.thinPool(&p, g, note)
+		v.capacity(&p, s, g, note)
 	} else {
 		p.Health, p.Sync = status.Failed, 0
 		if len(planned) == 0 { // it is being brought up
@@ -118,12 +122,6 @@ func poolDevice(group string) string { return lvm.DeviceName(group, dataVolume) 
 // running tells whether the pool is active.
 func (v view) running(name string) bool { return v.devices[poolDevice(name)].ThinPool != nil }
 
-// The fill levels at which a person should be told, in per cent.
-const (
-	fillNotice  = 80
-	fillWarning = 95
-)
-
 func (v view) thinPool(p *status.Pool, g lvm.Group, note func(status.Health, string, string)) {
 	if data, ok := g.Volume(dataVolume); ok {
 		p.Size = data.Size
@@ -144,23 +142,6 @@ func (v view) thinPool(p *status.Pool, g lvm.Group, note func(status.Health, str
 		note(status.Failed, "is full: writes wait, and fail soon", "delete data in the volumes' filesystems and trim them")
 	case t.NeedsCheck:
 		note(status.Degraded, "the thin pool's metadata needs a check", "restart")
-	}
-	for _, x := range []struct {
-		what        string
-		used, total int64
-	}{{"space", t.UsedChunks, t.TotalChunks}, {"room for metadata", t.UsedMetadata, t.TotalMetadata}} {
-		if x.total <= 0 {
-			continue
-		}
-		switch percent := x.used * 100 / x.total; {
-		case percent >= fillWarning:
-			note(status.Degraded, fmt.Sprintf("%d %% of its %s is used; when it is full, writes fail", percent, x.what), "delete data in the volumes' filesystems and trim them")
-		case percent >= fillNotice:
-			note(status.Degraded, fmt.Sprintf("%d %% of its %s is used", percent, x.what), "delete data in the volumes' filesystems and trim them")
-		}
-	}
-	if t.TotalChunks > 0 {
-		p.Used = d.Size / t.TotalChunks * t.UsedChunks
 	}
 }
 

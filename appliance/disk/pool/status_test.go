@@ -44,7 +44,11 @@ func TestHealth(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v := view{facts: facts("ab", group("tank", "ab", thin("v", 32<<20))), devices: map[string]lvm.Device{}}
+			g := group("tank", "ab", thin("v", 512<<20))
+			for i := range g.Physical {
+				g.Physical[i].Allocated = g.Physical[i].Extents
+			}
+			v := view{facts: facts("ab", g), devices: map[string]lvm.Device{}}
 			v.now = v.facts.Disks
 			if tt.gone {
 				v.now = []disk.Disk{d("a")}
@@ -59,7 +63,7 @@ func TestHealth(t *testing.T) {
 			if (len(problems) == 0) != (tt.health == status.OK) {
 				t.Errorf("problems %+v", problems)
 			}
-			if len(p.Volumes) != 1 || !p.Volumes[0].Unreferenced || p.Promised != 32<<20 {
+			if len(p.Volumes) != 1 || !p.Volumes[0].Unreferenced || p.Promised != 512<<20 {
 				t.Errorf("volumes %+v", p.Volumes)
 			}
 		})

@@ -25,7 +25,9 @@ func (v view) volumes(p *status.Pool, s Spec, g lvm.Group) {
 		switch kindOf(lv) {
 		case volume:
 			from, _ := tagValue(lv, fromTag)
-			p.Promised += lv.Size
+			if !isThick(lv) {
+				p.Promised += lv.Size
+			}
 			p.Volumes = append(p.Volumes, status.Volume{
 				Name: lv.Name, UUID: identity(lv), Size: lv.Size, Used: used, Active: active,
 				From: shown(from), Thick: isThick(lv), Block: blockOf(lv),

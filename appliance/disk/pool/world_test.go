@@ -32,6 +32,8 @@ type world struct {
 	holds  map[string]string // what volumes hold, by UUID
 	made   int               // volumes, for UUIDs
 	inUse  string            // a volume that someone has open
+	used   map[string]int64  // bytes of a pool that are taken; half of it for pools that aren't here
+	limit  int64             // extents that a pool may grow by at once; 0: any
 }
 
 var errPower = errors.New("power cut")
@@ -290,9 +292,17 @@ func (w *world) do(verb string, args []string) error {
 		g.Logical = []lvm.LogicalVolume{data, inner, meta}
 	case verb == "lvextend":
 		for i := range g.Logical {
-			if g.Logical[i].Name == volume {
-				g.Logical[i].Size = number(opt(args, "-L")[0])
+			if g.Logical[i].Name != volume && (volume != "thinpool" || g.Logical[i].Name != "thinpool_tdata") {
+				continue
 			}
+			if more, ok := strings.CutPrefix(opt(args, "-L")[0], "+"); ok {
+				if n := number(more) / g.ExtentSize; allocated(g)+n > g.Physical[0].Extents || w.limit > 0 && n > w.limit {
+					return errors.New("Insufficient free space: more extents needed")
+				}
+				g.Logical[i].Size += number(more)
+				continue
+			}
+			g.Logical[i].Size = number(opt(args, "-L")[0])
 		}
 	case verb == "lvremove":
 		selection := opt(args, "--select")[0]
@@ -366,7 +376,11 @@ func (w *world) dmStatus() string {
 			sectors := v.Size / 512
 			switch v.Type {
 			case "thin-pool":
-				fmt.Fprintf(&b, "%s-tpool: 0 %d thin-pool 1 10/2048 %d/%d - rw discard_passdown queue_if_no_space - 512 \n", name, sectors, sectors/256, sectors/128)
+				taken := sectors / 256
+				if used, ok := w.used[g.Name]; ok {
+					taken = used / 65536
+				}
+				fmt.Fprintf(&b, "%s-tpool: 0 %d thin-pool 1 10/2048 %d/%d - rw discard_passdown queue_if_no_space - 512 \n", name, sectors, taken, sectors/128)
 			case "thin":
 				fmt.Fprintf(&b, "%s: 0 %d thin 8 7\n", name, sectors)
 			case "raid1":
@@ -379,6 +393,19 @@ func (w *world) dmStatus() string {
 	return b.String()
 }
 
+// allocated is how many extents of each of a group's disks are in use.
+func allocated(g *lvm.Group) (n int64) {
+	for _, v := range g.Logical {
+		switch v.Type {
+		case "raid1":
+			n += v.Size/g.ExtentSize + 1
+		case "linear":
+			n += v.Size / g.ExtentSize / int64(len(g.Physical))
+		}
+	}
+	return n
+}
+
 func (w *world) report() []byte {
 	type row = map[string]string
 	var reports []any
@@ -387,7 +414,7 @@ func (w *world) report() []byte {
 		var pvs, lvs, segs []row
 		missing := 0
 		for _, pv := range g.Physical {
-			r := row{"pv_name": pv.Path, "pv_uuid": pv.UUID, "vg_name": g.Name, "pv_size": "264241152", "pv_missing": "", "pv_duplicate": "", "pv_pe_count": "63", "pv_pe_alloc_count": "0"}
+			r := row{"pv_name": pv.Path, "pv_uuid": pv.UUID, "vg_name": g.Name, "pv_size": "264241152", "pv_missing": "", "pv_duplicate": "", "pv_pe_count": "63", "pv_pe_alloc_count": strconv.FormatInt(allocated(g), 10)}
 			used = append(used, pv.Path)
 			if !w.here(pv.Path) {
 				r["pv_name"], r["pv_missing"] = "[unknown]", "missing"

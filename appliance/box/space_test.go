@@ -1,0 +1,58 @@
+package box
+
+import (
+	"testing"
+
+	"sanstick/target/block/memdev"
+	"sanstick/target/scsi"
+)
+
+// writes tells whether a unit takes a write now.
+func writes(t *testing.T, u *scsi.Unit) bool {
+	t.Helper()
+	d := scsi.NewDevice("iqn.2006-12.test:x")
+	if err := d.Attach(0, u); err != nil {
+		t.Fatal(err)
+	}
+	n := d.NewNexus("iqn.2006-12.test:i,i,0x1", scsi.Port{RelativeID: 1, GroupID: 1, Name: "p"}, nil)
+	defer n.Close()
+	n.NewTask([8]byte{}, make([]byte, 6)).Run(nil, nil) // its first unit attention
+	return n.NewTask([8]byte{}, []byte{0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0}).Run(make([]byte, 512), nil).Status == scsi.Good
+}
+
+// What is said of a volume holds for units that are opened later, too.
+func TestSpaceUnits(t *testing.T) {
+	unit := func() *scsi.Unit {
+		mem, err := memdev.New(1<<20, memdev.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := scsi.NewUnit(mem, scsi.UnitOptions{Identity: scsi.Identity{Serial: "1", NAA: scsi.NAAFromUUID("x")}, Thin: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	s := newSpaceUnits()
+	first, second, other := unit(), unit(), unit()
+	s.add("vm1", first)
+	s.add("vm2", other)
+	s.SpaceLow("vm1")
+	s.SpaceLow("nobody")
+	if !writes(t, first) {
+		t.Error("refused from the start")
+	}
+	s.Refuse("vm1", true)
+	s.remove("vm1")
+	s.add("vm1", second)
+	for _, u := range []*scsi.Unit{second, other} {
+		if got := writes(t, u); got != (u == other) {
+			t.Errorf("takes writes: %v", got)
+		}
+	}
+	s.Refuse("vm1", false)
+	s.add("vm1", first)
+	if !writes(t, first) {
+		t.Error("refused at the end")
+	}
+}
