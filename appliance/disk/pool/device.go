@@ -3,7 +3,6 @@ package pool
 import (
 	"io"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,12 +27,4 @@ func openDevice(path string, write bool) (Device, error) {
 		return os.Open(path)
 	}
 	return os.OpenFile(path, os.O_RDWR|unix.O_EXCL|unix.O_DIRECT, 0)
-}
-
-// alignedBuffer is zeroed memory that O_DIRECT takes.
-func alignedBuffer(n int) []byte {
-	const align = 4096
-	b := make([]byte, n+align)
-	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) % align)
-	return b[off : off+n : off+n]
 }

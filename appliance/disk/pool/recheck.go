@@ -7,6 +7,7 @@ import (
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/probe"
+	"sanstick/appliance/sys"
 )
 
 // recheck looks once more at a disk that is open for writing, alone, just
@@ -86,7 +87,7 @@ func (r *direct) ReadAt(p []byte, off int64) (int, error) {
 	start := off &^ (block - 1)
 	end := min((off+int64(len(p))+block-1)&^(block-1), r.size)
 	if int64(len(r.buf)) < end-start {
-		r.buf = alignedBuffer(int(end - start))
+		r.buf = sys.AlignedBuffer(int(end - start))
 	}
 	b := r.buf[:end-start]
 	n, err := r.dev.ReadAt(b, start)

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"io"
 	"strings"
+
+	"sanstick/appliance/sys"
 )
 
 // The stamp lies in the first 4 KiB, behind the four sectors where LVM keeps
@@ -58,7 +60,7 @@ func decodeStamp(b []byte) (Stamp, error) {
 // but LVM's label, in the second sector: a partition table or a filesystem has
 // come later than the stamp, and is somebody's.
 func readStamp(r io.ReaderAt) (Stamp, error) {
-	block := alignedBuffer(stampBlock)
+	block := sys.AlignedBuffer(stampBlock)
 	if _, err := r.ReadAt(block, 0); err != nil {
 		return Stamp{}, err
 	}
@@ -79,7 +81,7 @@ func writeStamp(d Device, s Stamp, reset bool) error {
 		return err
 	}
 	if reset {
-		zeros := alignedBuffer(stampReset - stampBlock)
+		zeros := sys.AlignedBuffer(stampReset - stampBlock)
 		if _, err := d.WriteAt(zeros, stampBlock); err != nil {
 			return err
 		}
@@ -87,7 +89,7 @@ func writeStamp(d Device, s Stamp, reset bool) error {
 			return err
 		}
 	}
-	block := alignedBuffer(stampBlock)
+	block := sys.AlignedBuffer(stampBlock)
 	copy(block[stampOffset:], enc)
 	if _, err := d.WriteAt(block, 0); err != nil {
 		return err
@@ -98,7 +100,7 @@ func writeStamp(d Device, s Stamp, reset bool) error {
 // clearStamp removes a stamp and leaves everything around it as it is. A
 // disk without one isn't written to.
 func clearStamp(d Device) error {
-	block := alignedBuffer(stampBlock)
+	block := sys.AlignedBuffer(stampBlock)
 	if _, err := d.ReadAt(block, 0); err != nil {
 		return err
 	}
