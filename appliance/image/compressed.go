@@ -17,6 +17,9 @@ const (
 	XZ   = "xz"
 )
 
+// Stream is the format of package stream, which NewSequence leaves to that.
+const Stream = "stream"
+
 // maxWindow bounds the memory that unpacking takes, on a machine of 512 MiB.
 const maxWindow = 64 << 20
 
@@ -24,7 +27,7 @@ func isCompression(format string) bool { return format == Gzip || format == Zstd
 
 // A Sequence is a disk's content from its beginning, for reading once.
 type Sequence struct {
-	Format string // Raw, or a compression of it
+	Format string // Raw or a compression of it; Stream, compressed or not
 	io.Reader
 	close func()
 }
@@ -36,7 +39,7 @@ func (s *Sequence) Close() {
 	}
 }
 
-// NewSequence reads a disk's content from a stream: raw, or compressed raw,
+// NewSequence reads a disk's content from its beginning: raw, or compressed raw,
 // told by its beginning unless format says so. A format that has to be read
 // here and there is refused, and one within a compressed stream as well, for
 // its bytes are not the disk's. Only format Raw takes the stream as it is.
@@ -51,8 +54,8 @@ func NewSequence(r io.Reader, format string) (*Sequence, error) {
 			return nil, err
 		}
 	}
-	if format == Raw {
-		return &Sequence{Format: Raw, Reader: b}, nil
+	if format == Raw || format == Stream {
+		return &Sequence{Format: format, Reader: b}, nil
 	}
 	s := &Sequence{Format: format}
 	switch format {
@@ -82,6 +85,8 @@ func NewSequence(r io.Reader, format string) (*Sequence, error) {
 	if f, err := sniffStream(inner); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("cannot unpack %s: %w", format, err)
+	} else if f == Stream {
+		s.Format = Stream
 	} else if f != Raw {
 		s.Close()
 		return nil, fmt.Errorf("what is packed in %s is itself of format %s: unpack it first, and import the file", format, f)
@@ -101,7 +106,7 @@ func sniffStream(b *bufio.Reader) (string, error) {
 	switch f := Sniff(head); {
 	case f == "":
 		return Raw, nil
-	case isCompression(f):
+	case isCompression(f) || f == Stream:
 		return f, nil
 	default:
 		return f, needsFile(f)

@@ -104,8 +104,8 @@ func Open(f File, name, format string, sibling Opener) (Image, error) {
 	case VHD:
 		return openVHD(f)
 	}
-	if isCompression(format) {
-		return nil, fmt.Errorf("%s is compressed and can't be read here and there", format)
+	if isCompression(format) || format == Stream {
+		return nil, fmt.Errorf("%s can only be read from its beginning to its end", format)
 	}
 	return nil, fmt.Errorf("%q is no format; there are %s", format, strings.Join(Formats(), ", "))
 }
@@ -121,6 +121,7 @@ var magics = [...]struct{ magic, format string }{
 	{"# Disk DescriptorFile", textVMDK},
 	{"vhdxfile", VHDX},
 	{"conectix", VHD},
+	{"sanstrm1", Stream},
 	{"\x1f\x8b", Gzip},
 	{"\x28\xb5\x2f\xfd", Zstd},
 	{"\xfd7zXZ\x00", XZ},
