@@ -19,6 +19,7 @@ const DefaultHostname = "sanstick"
 // unique, references resolve and all defaults are filled in.
 type Config struct {
 	Hostname   string
+	Trash      time.Duration // how long deleted volumes are kept; 0: package pool's default
 	Interfaces []Interface
 	Pools      []Pool
 	Volumes    []Volume
@@ -71,14 +72,25 @@ const (
 	DefaultScrubEvery = 30 * 24 * time.Hour
 )
 
-// Volume is a thin volume in a pool.
+// Volume is a volume in a pool.
 type Volume struct {
-	Name string
-	Pool string
-	Size int64 // bytes, rounded up to a multiple of Extent
+	Name     string
+	Pool     string
+	Size     int64  // bytes, rounded up to a multiple of Extent; 0: that of From
+	From     string // what it is a clone of, as in "golden" or "golden@monday"; empty: nothing
+	Thick    bool   // takes all of its space at once
+	Block    int    // 512 or 4096; 0 if the file doesn't say
+	Snapshot Schedule
 	// Priority is 0 to 9: when the pool is nearly full, writes to the volumes
 	// with the lowest are refused first.
 	Priority int
+}
+
+// Schedule makes a snapshot every so often and keeps the newest ones. The zero
+// Schedule makes none.
+type Schedule struct {
+	Every time.Duration
+	Keep  int
 }
 
 // DefaultPriority is that of a volume for which the file gives none.
@@ -87,11 +99,12 @@ const DefaultPriority = 5
 // AnyInitiator in Target.Initiators lets anyone in.
 const AnyInitiator = "*"
 
-// Target is an iSCSI target. The volumes are its LUNs 0, 1, 2 ... in order.
+// Target is an iSCSI target. The volumes are its LUNs 0, 1, 2 ... in the order
+// in which they came into the file.
 type Target struct {
 	Name       string
-	IQN        string // never empty: made of the host name and Name if the file gives none
-	Volumes    []string
+	IQN        string   // never empty: made of the host name and Name if the file gives none
+	Volumes    []string // names of volumes, and of snapshots as in "golden@monday"
 	Initiators []string // names that may log in; AnyInitiator is anyone, none is nobody
 	CHAP       *CHAP    // what an initiator must know; nil if nothing
 	Limit      Limit    // of all initiators together

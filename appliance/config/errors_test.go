@@ -49,7 +49,7 @@ func TestParseErrors(t *testing.T) {
 
 		// Structure.
 		{"unknown keys", "ntp = 1\nhostnam = 'a'\n" + iface("mtuu = 3\n[interface.match]\nMAC = 'x'"),
-			[]string{"1: ntp: unknown key; remove it (the file takes hostname, interface, pool, target, volume)",
+			[]string{"1: ntp: unknown key; remove it (the file takes hostname, interface, pool, target, trash, volume)",
 				"2: hostnam: unknown key; did you mean hostname?", "4: interface.mtuu: unknown key; did you mean mtu?",
 				"6: interface.match.MAC: unknown key; did you mean mac?"}},
 		{"unknown section", "\n[[pols]]\nname='x'\n", []string{"2: pols: unknown key; did you mean pool?"}},
@@ -136,7 +136,25 @@ func TestParseErrors(t *testing.T) {
 		{"priority is text", volume("size = '1GiB'\npriority = 'high'"), []string{"9: volume.priority: is text, but must be a whole number"}},
 		{"size too large", volume("size = '9000000TiB'"), []string{`8: volume.size: "9000000TiB" is larger than any disk`}},
 
+		{"clone of a bad name", volume("from = 'Gold@x'"), []string{`8: volume.from: "Gold@x" has "G" in it`}},
+		{"clone of a bad snapshot", volume("from = 'gold@'"), []string{`8: volume.from: "gold@" has nothing behind the @`}},
+		{"clone of a clone of itself", volume("from = 'vm2'") + "[[volume]]\nname='vm2'\npool='tank'\nfrom='v'\n",
+			[]string{`8: volume.from: "vm2" is, in the end, a clone of "v"`, `12: volume.from: "v" is, in the end, a clone of "vm2"`}},
+		{"clone of itself", volume("from = 'v'"), []string{`8: volume.from: "v" is, in the end, a clone of "v"`}},
+		{"clone from another pool", okPool + okVolume + "[[pool]]\nname='b'\ndisks=['X']\nlayout='single'\n[[volume]]\nname='v'\npool='b'\nfrom='vm1@x'\n",
+			[]string{`16: volume.from: volume "vm1" is in pool "tank"`}},
+		{"thick clone", volume("from = 'x'\nthick = true"), []string{"9: volume.thick: a clone shares"}},
+		{"thick with a schedule", volume("size = '1GiB'\nthick = true\nsnapshot = {every='1h', keep=1}"), []string{"10: volume.snapshot: thick volumes have no snapshots"}},
+		{"thick is text", volume("size = '1GiB'\nthick = 'yes'"), []string{"9: volume.thick: is text, but must be true or false"}},
+		{"odd block", volume("size = '1GiB'\nblock = 1024"), []string{"9: volume.block: 1024 is not a size"}},
+		{"half a schedule", volume("size = '1GiB'\nsnapshot = {}"), []string{"9: volume.snapshot: every is missing", "9: volume.snapshot: keep is missing"}},
+		{"bad schedule", volume("size = '1GiB'\nsnapshot = {every='1s', keep=0}"), []string{"9: volume.snapshot.every: \"1s\" is too short", "9: volume.snapshot.keep: 0 must be from 1"}},
+		{"schedule without a unit", volume("size = '1GiB'\nsnapshot = {every='60', keep=1}"), []string{"9: volume.snapshot.every: \"60\" is not a time"}},
+		{"bad trash", "trash = '30s'\n", []string{"1: trash: \"30s\" is too short"}},
+
 		// Targets.
+		{"snapshot of no volume", okPool + okVolume + "[[target]]\nname='t'\nvolumes=['vm2@x']\n", []string{`11: target.volumes: there is no volume "vm2"`}},
+		{"bad snapshot", okPool + okVolume + "[[target]]\nname='t'\nvolumes=['vm1@a@b']\n", []string{`11: target.volumes: "vm1@a@b" has "@" in it`}},
 		{"empty target", "[[target]]\n", []string{"1: target: name is missing", "1: target: volumes is missing"}},
 		{"target twice", okPool + okVolume + okTarget + okTarget, []string{`14: target.name: "vm1" is already the name of the target of line 10`}},
 		{"no such volume", okPool + okVolume + "[[target]]\nname='t'\nvolumes=['vm1',\n'vm2', 'golden']\n",

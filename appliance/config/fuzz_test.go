@@ -45,7 +45,8 @@ func checkPromises(t *testing.T, c *Config) {
 		pools[p.Name] = true
 	}
 	for _, v := range c.Volumes {
-		if volumes[v.Name] || checkVolumeName(v.Name) != nil || !pools[v.Pool] || v.Size < Extent || v.Size%Extent != 0 {
+		if volumes[v.Name] || checkVolumeName(v.Name) != nil || !pools[v.Pool] || (v.Size < Extent && v.From == "") || v.Size%Extent != 0 ||
+			v.From != "" && checkReference(v.From) != nil || v.Block != 0 && v.Block != 512 && v.Block != 4096 || (v.Snapshot.Every > 0) != (v.Snapshot.Keep > 0) {
 			t.Errorf("bad volume %+v", v)
 		}
 		volumes[v.Name] = true
@@ -56,7 +57,7 @@ func checkPromises(t *testing.T, c *Config) {
 		}
 		iqns[target.IQN] = true
 		for _, v := range target.Volumes {
-			if !volumes[v] {
+			if name, _, _ := strings.Cut(v, "@"); !volumes[name] {
 				t.Errorf("target %s has no volume %s", target.Name, v)
 			}
 		}

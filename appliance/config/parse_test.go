@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -19,6 +20,7 @@ func TestParseReference(t *testing.T) {
 	}
 	want := &Config{
 		Hostname: "attic.example.com",
+		Trash:    7 * 24 * time.Hour,
 		Interfaces: []Interface{{
 			Match:     Match{MAC: "52:54:00:12:34:56", Name: "eth0", Driver: "e1000e"},
 			Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.10/24"), netip.MustParsePrefix("fd00::10/64")},
@@ -29,16 +31,18 @@ func TestParseReference(t *testing.T) {
 		}},
 		Pools: []Pool{{Name: "tank", Disks: []string{"WD-WCC4E1234567", "wwn-0x5000c500a1b2c3d4"}, Layout: LayoutMirror, Spares: []string{"S3Z8NB0K123456"}, SpareAfter: DefaultSpareAfter, ScrubEvery: DefaultScrubEvery}},
 		Volumes: []Volume{
-			{Name: "vm1", Pool: "tank", Size: 64 << 30, Priority: 7},
+			{Name: "golden", Pool: "tank", Size: 64 << 30, Block: 512, Priority: 7, Snapshot: Schedule{Every: time.Hour, Keep: 24}},
+			{Name: "vm1", Pool: "tank", From: "golden", Priority: 5},
+			{Name: "database", Pool: "tank", Size: 100 << 30, Thick: true, Priority: 5},
 			{Name: "vmfs", Pool: "tank", Size: 3 << 39, Priority: 5},
 		},
 		Targets: []Target{{
-			Name: "vm1", IQN: "iqn.2006-12.com.example.storage:vm1", Volumes: []string{"vm1"},
+			Name: "vm1", IQN: "iqn.2006-12.com.example.storage:vm1", Volumes: []string{"vm1", "golden@monday"},
 			Initiators: []string{"iqn.1998-01.com.vmware:esx1", "iqn.1993-08.org.debian:01:abcdef"},
 			CHAP:       &CHAP{User: "esx1", Secret: "correct horse battery"},
 			Limit:      Limit{IOPS: 2000, MBps: 100},
 		}, {
-			Name: "vmfs", IQN: "iqn.2006-12.com.example.attic:vmfs", Volumes: []string{"vmfs"},
+			Name: "vmfs", IQN: "iqn.2006-12.com.example.attic:vmfs", Volumes: []string{"vmfs", "database"},
 			Initiators: []string{"iqn.1998-01.com.vmware:esx1"},
 		}},
 	}
@@ -53,7 +57,7 @@ func TestParseReference(t *testing.T) {
 // The reference shows every key of every table.
 func TestReferenceIsComplete(t *testing.T) {
 	pos := scanPositions(string(Reference()))
-	for _, table := range []string{tableTop, tableInterface, tableMatch, tablePool, tableScrub, tableVolume, tableTarget, tableCHAP, tableLimit} {
+	for _, table := range []string{tableTop, tableInterface, tableMatch, tablePool, tableScrub, tableVolume, tableSnapshot, tableTarget, tableCHAP, tableLimit} {
 		first, rest, nested := strings.Cut(table, ".")
 		path := table
 		if table != tableTop {
@@ -63,10 +67,14 @@ func TestReferenceIsComplete(t *testing.T) {
 			path = joinKey(path, rest)
 		}
 		for _, key := range keysOf(table) {
-			if pos.lines[joinKey(path, key)] == 0 {
+			shown := pos.lines[joinKey(path, key)] != 0
+			for i := range 4 { // of the volumes none has all
+				shown = shown || pos.lines[joinKey(joinIndex(first, i), key)] != 0
+			}
+			if !shown {
 				t.Errorf("reference.toml does not show %q", joinKey(path, key))
 			}
-			if table != tableTop && !strings.Contains(string(Reference()), "# "+key+":") && !strings.Contains(string(Reference()), "#   "+key+":") && table != tableCHAP && table != tableLimit && table != tableScrub {
+			if table != tableTop && !strings.Contains(string(Reference()), "# "+key+":") && !strings.Contains(string(Reference()), "#   "+key+":") && table != tableCHAP && table != tableLimit && table != tableScrub && table != tableSnapshot {
 				t.Errorf("reference.toml does not explain %q of %q", key, table)
 			}
 		}

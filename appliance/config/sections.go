@@ -8,7 +8,7 @@ import (
 // config builds the Config of a decoded file.
 func (w *walker) config(top map[string]any) *Config {
 	root := w.section(tableTop, "", top)
-	c := &Config{Hostname: root.hostname()}
+	c := &Config{Hostname: root.hostname(), Trash: root.trash()}
 
 	seen := interfacesSeen{match: map[Match]int{}, address: map[netip.Addr]int{}}
 	for _, s := range w.sections(top, tableInterface) {
@@ -21,8 +21,12 @@ func (w *walker) config(top map[string]any) *Config {
 	}
 
 	volumes := map[string]int{}
-	for _, s := range w.sections(top, tableVolume) {
+	volumeSections := w.sections(top, tableVolume)
+	for _, s := range volumeSections {
 		c.Volumes = append(c.Volumes, s.volume(volumes, pools))
+	}
+	for i, s := range volumeSections {
+		s.origin(c.Volumes, i)
 	}
 
 	targets, iqns := map[string]int{}, map[string]int{}
@@ -64,38 +68,6 @@ func (s section) name(seen map[string]int, check func(string) error, example str
 		return name, false
 	}
 	return name, true
-}
-
-func (s section) volume(names, pools map[string]int) Volume {
-	var v Volume
-	var ok bool
-	v.Name, _ = s.name(names, checkVolumeName, `name = "vm1"`)
-	if v.Pool, ok = s.required("pool", `pool = "tank"`); ok {
-		if _, there := pools[v.Pool]; !there {
-			s.fail("pool", "there is no pool %s; %s", show(v.Pool), offer("pool", v.Pool, pools))
-		}
-	}
-	v.Priority = DefaultPriority
-	if n, ok := s.number("priority", "priority = 7"); ok && (n < 0 || n > 9) {
-		s.fail("priority", "%d must be from 0 (its writes are refused first) to 9", n)
-	} else if ok {
-		v.Priority = int(n)
-	}
-	size, ok := s.m["size"].(string)
-	if !ok {
-		if _, isNumber := s.m["size"].(int64); isNumber {
-			s.fail("size", `is a number without a unit; write it as text, as in size = "64GiB"`)
-		} else {
-			s.required("size", `size = "64GiB"`)
-		}
-		return v
-	}
-	n, err := volumeSize(size)
-	if err != nil {
-		s.fail("size", "%s %v", show(size), err)
-	}
-	v.Size = n
-	return v
 }
 
 // offer says what to do about a reference to something that isn't there.

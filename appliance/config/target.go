@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // maxLUNs bounds the volumes of one target: LUNs 0 to 255 fit every
 // initiator's addressing (SAM-5 section 4.7.7.2).
@@ -31,9 +34,16 @@ func (s section) target(hostname string, names, iqns, volumes map[string]int) Ta
 		s.fail("volumes", "has %d volumes; a target has at most %d", len(items), maxLUNs)
 	}
 	for _, it := range items {
-		switch _, there := volumes[it.text]; {
+		name, snapshot, isSnapshot := strings.Cut(it.text, "@")
+		var bad error
+		if isSnapshot {
+			bad = CheckSnapshotName(snapshot)
+		}
+		switch _, there := volumes[name]; {
+		case bad != nil:
+			s.failAt(it.path, "volumes", "%s %v", show(it.text), bad)
 		case !there:
-			s.failAt(it.path, "volumes", "there is no volume %s; %s", show(it.text), offer("volume", it.text, volumes))
+			s.failAt(it.path, "volumes", "there is no volume %s; %s", show(name), offer("volume", name, volumes))
 		case slices.Contains(t.Volumes, it.text):
 			s.failAt(it.path, "volumes", "%s is in the list twice; remove one", show(it.text))
 		default:

@@ -15,6 +15,7 @@ const (
 	tablePool      = "pool"
 	tableScrub     = "pool.scrub"
 	tableVolume    = "volume"
+	tableSnapshot  = "volume.snapshot"
 	tableTarget    = "target"
 	tableCHAP      = "target.chap"
 	tableLimit     = "target.limit"
@@ -24,7 +25,7 @@ const (
 func keysOf(table string) []string {
 	switch table {
 	case tableTop:
-		return []string{"hostname", "interface", "pool", "volume", "target"}
+		return []string{"hostname", "trash", "interface", "pool", "volume", "target"}
 	case tableInterface:
 		return []string{"match", "addresses", "gateway", "mtu"}
 	case tableMatch:
@@ -34,7 +35,9 @@ func keysOf(table string) []string {
 	case tableScrub:
 		return []string{"every"}
 	case tableVolume:
-		return []string{"name", "pool", "size", "priority"}
+		return []string{"name", "pool", "size", "from", "thick", "block", "snapshot", "priority"}
+	case tableSnapshot:
+		return []string{"every", "keep"}
 	case tableTarget:
 		return []string{"name", "iqn", "volumes", "initiators", "chap", "limit"}
 	case tableCHAP:
@@ -101,7 +104,7 @@ func (w *walker) section(table, path string, m map[string]any) section {
 		switch table {
 		case tableTop:
 			where = "the file"
-		case tableMatch, tableScrub, tableCHAP, tableLimit:
+		case tableMatch, tableScrub, tableCHAP, tableLimit, tableSnapshot:
 			where = table
 		}
 		sort.Strings(known)
@@ -231,6 +234,19 @@ func (s section) number(key, example string) (n int64, ok bool) {
 		s.fail(key, "is %s, but must be a whole number without quotes, as in %s", kind(v), example)
 	}
 	return n, ok
+}
+
+// flag returns a boolean; false if it is missing or wrong.
+func (s section) flag(key string) bool {
+	v, ok := s.m[key]
+	if !ok {
+		return false
+	}
+	b, ok := v.(bool)
+	if !ok {
+		s.fail(key, "is %s, but must be true or false without quotes", kind(v))
+	}
+	return b
 }
 
 // Bounds on the elements of a list and the sections of a kind.

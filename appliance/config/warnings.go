@@ -35,8 +35,18 @@ func (c *Config) Warnings() []string {
 			warn("target %q lets nobody in: its initiators list is empty", t.Name)
 		}
 	}
+	origins := map[string]bool{} // of clones, and of snapshots that are served
+	for _, v := range c.Volumes {
+		name, _, _ := strings.Cut(v.From, "@")
+		origins[name] = true
+	}
+	for name := range users {
+		of, _, _ := strings.Cut(name, "@")
+		origins[of] = true
+	}
 	for _, v := range c.Volumes {
 		switch names := users[v.Name]; {
+		case len(names) == 0 && origins[v.Name]:
 		case len(names) == 0:
 			warn("volume %q is served by no target", v.Name)
 		case len(names) > 1:

@@ -57,6 +57,7 @@ type Manager struct {
 	problems map[string][]status.Problem // by pool
 	active   map[string]bool             // device-mapper devices, as read last
 	space    map[string]spaceView        // by pool, as the guard saw it last
+	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
 }
 
 // New makes a Manager. It does nothing yet.

@@ -19,6 +19,7 @@ import (
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
 	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, at: time.Now()}
+	untidy := m.untidy
 	m.mu.Unlock()
 
 	var problems []status.Problem
@@ -38,7 +39,7 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 	var pools []status.Pool
 	for _, s := range v.specs {
 		p, more := v.pool(s)
-		pools, problems = append(pools, p), append(problems, more...)
+		pools, problems = append(pools, p), slices.Concat(problems, more, untidy[s.Name])
 	}
 	slices.SortStableFunc(problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })
 	return pools, v.disks(), problems

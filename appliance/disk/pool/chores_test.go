@@ -1,0 +1,108 @@
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sanstick/appliance/disk/lvm"
+)
+
+// TestSchedule lets the clock go on and looks which snapshots there are.
+func TestSchedule(t *testing.T) {
+	w, m := stocked(t)
+	now := monday
+	m.o.Now = func() time.Time { return now }
+	hourly := slices.Clone(tank)
+	hourly[0].Volumes = []VolumeSpec{{Name: "golden", Size: 64 << 20, Schedule: Schedule{Every: time.Hour, Keep: 3}}}
+	if err := m.Bring(t.Context(), hourly); err != nil {
+		t.Fatal(err)
+	}
+	made := func() []string {
+		var all []string
+		for _, v := range snapshotsOf(*w.groups[0], "golden") {
+			if slices.Contains(v.Tags, scheduleTag) {
+				all = append(all, strings.TrimPrefix(v.Name, "golden+2026-"))
+			}
+		}
+		return all
+	}
+	steps := []struct {
+		pass time.Duration
+		want []string
+		next time.Duration
+	}{
+		{0, []string{"11-30T17-05"}, time.Minute},
+		{30 * time.Minute, []string{"11-30T17-05"}, time.Minute},
+		{29*time.Minute + 50*time.Second, []string{"11-30T17-05"}, 10 * time.Second},
+		{10 * time.Second, []string{"11-30T17-05", "11-30T18-05"}, time.Minute},
+		{48 * time.Hour, []string{"11-30T17-05", "11-30T18-05", "12-02T18-05"}, time.Minute}, // without power
+		{time.Hour, []string{"11-30T18-05", "12-02T18-05", "12-02T19-05"}, time.Minute},
+		{-2 * time.Hour, []string{"11-30T18-05", "12-02T17-05", "12-02T19-05"}, time.Minute}, // the clock was wrong: one of a time to come doesn't put it off
+		{2 * time.Hour, []string{"11-30T18-05", "12-02T17-05", "12-02T19-05"}, time.Minute},
+	}
+	for i, s := range steps {
+		now = now.Add(s.pass)
+		next := m.chores(t.Context())
+		if diff := cmp.Diff(s.want, made()); diff != "" {
+			t.Errorf("step %d (-want +got):\n%s", i, diff)
+		}
+		if d := next.Sub(now); d != s.next {
+			t.Errorf("step %d: again in %v, want %v", i, d, s.next)
+		}
+	}
+	content := w.content(m)
+	if content["golden@monday"] == "" || content["clone"] == "" || content["golden"] == "" {
+		t.Errorf("more than the schedule's own was removed: %v", content)
+	}
+	for k := range content {
+		if strings.HasPrefix(k, "trash:") {
+			t.Errorf("%s is left", k)
+		}
+	}
+	w.unplug("b")
+	now = now.Add(time.Hour)
+	m.chores(t.Context())
+	_, _, problems := m.Status(t.Context())
+	if !strings.Contains(fmt.Sprint(problems), "cannot make the scheduled snapshot of golden: disk B is missing") {
+		t.Errorf("problems %+v", problems)
+	}
+}
+
+// TestTrashExpires: what was deleted goes after its time, unless the clock
+// can't be believed.
+func TestTrashExpires(t *testing.T) {
+	w, m := stocked(t)
+	now := monday
+	m.o.Now = func() time.Time { return now }
+	if err := m.Delete(t.Context(), "clone", false); err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool { _, ok := w.content(m)["trash:clone"]; return ok }
+	for _, step := range []struct {
+		at    time.Time
+		there bool
+	}{
+		{monday, true},
+		{time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), true},
+		{monday.Add(DefaultTrash - time.Second), true},
+		{monday.Add(DefaultTrash), false},
+	} {
+		now = step.at
+		m.chores(t.Context())
+		if there() != step.there {
+			t.Errorf("at %v: there is %v, want %v", step.at, there(), step.there)
+		}
+	}
+	old := lvm.LogicalVolume{Tags: []string{timeTag(lvm.TrashTag, time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC))}}
+	if expired(old, time.Hour, monday) {
+		t.Error("what was deleted when the clock was wrong has expired")
+	}
+	if content := w.content(m); len(content) != 2 {
+		t.Errorf("left is %v", content)
+	}
+}
