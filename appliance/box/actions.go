@@ -10,5 +10,6 @@ import (
 func (b *box) actions() []api.Action {
 	return slices.Concat(
 		b.configActions(),
+		b.diskActions(),
 	)
 }

@@ -228,6 +228,20 @@ func TestForeignDisk(t *testing.T) {
 		t.Error("the disk with a filesystem was written to")
 	}
 	blank(t, s.disks[0].Path)
+
+	m = s.boot(t, s.disks...)
+	m.says(t, serial2, "sanctl disk wipe "+serial2)
+	if said := m.shell(t, "sanctl disk wipe "+serial2+" </dev/null"); !strings.Contains(said, "--yes") {
+		t.Errorf("a disk is wiped unasked:\n%s", said)
+	}
+	if said := m.shell(t, "sanctl disk wipe --yes "+serial2); !strings.Contains(said, "is blank now") {
+		t.Fatalf("the disk can't be wiped:\n%s", said)
+	}
+	m.awaitLUN(t, iqn) // the pool has taken it
+	if said := m.shell(t, "sanctl disk wipe --yes "+serial2); !strings.Contains(said, "belongs to pool tank") {
+		t.Errorf("a disk that is in use:\n%s", said)
+	}
+	m.Kill()
 }
 
 // identity is what an initiator tells LUNs apart by.

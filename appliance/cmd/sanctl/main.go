@@ -27,7 +27,10 @@ func main() {
 func commands() []command {
 	var all []command
 	for _, area := range [][]command{
-		statusCommands(), spaceCommands(), configCommands(),
+		statusCommands(),
+		configCommands(),
+		diskCommands(),
+		spaceCommands(),
 	} {
 		all = append(all, area...)
 	}

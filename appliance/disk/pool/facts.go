@@ -18,6 +18,9 @@ type Facts struct {
 	// Stamped are disks with a stamp that, apart from their first MiB, are
 	// blank; by kernel name.
 	Stamped map[string]Stamp
+	// Busy are disks, by kernel name, that nobody may take now, with the reason in
+	// words that follow the disk's name.
+	Busy map[string]string
 	// Newest are the physical volumes that hold the newest state of a pool, by
 	// the UUIDs of both, for pools that were used without all their disks. See
 	// Witness.

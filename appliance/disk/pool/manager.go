@@ -50,6 +50,7 @@ type Manager struct {
 
 	op    chan struct{} // held by whoever changes or reads LVM's state; lock order: before mu
 	again bool          // bringing up broke off: try again though no disk has changed; guarded by op
+	poke  chan struct{} // filled to have Watch look at once
 
 	mu       sync.Mutex
 	specs    []Spec
@@ -83,7 +84,7 @@ func New(o Options) *Manager {
 	if o.Quiet == 0 {
 		o.Quiet = 2 * time.Second
 	}
-	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log}, op: make(chan struct{}, 1)}
+	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1)}
 	m.problems = map[string][]status.Problem{}
 	return m
 }
@@ -99,6 +100,15 @@ func (m *Manager) lock(ctx context.Context) error {
 }
 
 func (m *Manager) unlock() { <-m.op }
+
+// lookAgain has Watch plan all pools anew, soon. It must hold op.
+func (m *Manager) lookAgain() {
+	m.again = true
+	select {
+	case m.poke <- struct{}{}:
+	default: // it will look anyway
+	}
+}
 
 // Bring makes the pools and volumes usable that specs ask for: it waits for
 // their disks, creates pools on blank disks, activates, creates missing

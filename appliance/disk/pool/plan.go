@@ -225,6 +225,8 @@ func (f Facts) unfit(d disk.Disk, taken map[string]string) (why, do string) {
 	switch other := taken[d.Name]; {
 	case slices.Contains(f.Boot, d.Name):
 		return "is the boot stick", "choose another disk"
+	case f.Busy[d.Name] != "":
+		return f.Busy[d.Name], "wait for that"
 	case inGroup && ours(g):
 		return "belongs to pool " + g.Name, "choose another disk"
 	case inGroup:
@@ -240,7 +242,7 @@ func (f Facts) unfit(d disk.Disk, taken map[string]string) (why, do string) {
 	case !finding.Blank && finding.What == probe.Unreadable:
 		return "can't be read: " + finding.String(), "replace it"
 	case !finding.Blank:
-		return "isn't blank: it holds " + finding.String(), "if nobody needs what is on it, wipe it; otherwise choose another disk"
+		return "isn't blank: it holds " + finding.String(), "if nobody needs what is on it: sanctl disk wipe " + d.ID() + "; otherwise choose another disk"
 	}
 	return "", ""
 }

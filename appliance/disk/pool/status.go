@@ -241,6 +241,9 @@ func (v view) use(d disk.Disk) string {
 	if !slices.Contains(v.facts.Disks, d) {
 		return "not looked at yet" // and maybe under the name of another one
 	}
+	if busy := v.facts.Busy[d.Name]; busy != "" {
+		return busy
+	}
 	if g, ok := v.facts.groupOf(d); ok {
 		switch {
 		case ours(g) && g.Tagged(creatingTag):

@@ -89,6 +89,7 @@ func (m *Manager) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-m.poke:
 		case <-w.events:
 			select {
 			case <-ctx.Done():
