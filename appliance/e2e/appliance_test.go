@@ -230,7 +230,7 @@ func TestForeignDisk(t *testing.T) {
 	blank(t, s.disks[0].Path)
 
 	m = s.boot(t, s.disks...)
-	m.says(t, serial2, "sanctl disk wipe "+serial2)
+	m.says(t, "sanctl disk wipe "+serial2)
 	if said := m.shell(t, "sanctl disk wipe "+serial2+" </dev/null"); !strings.Contains(said, "--yes") {
 		t.Errorf("a disk is wiped unasked:\n%s", said)
 	}
