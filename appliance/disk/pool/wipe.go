@@ -217,7 +217,7 @@ func (m *Manager) blankOut(ctx context.Context, d disk.Disk, dev Device, found [
 	if err := dev.Sync(); err != nil {
 		return err
 	}
-	f, err := probe.Probe(direct{dev: dev, size: d.Size}, d.Size)
+	f, err := probe.Probe(&direct{dev: dev, size: d.Size}, d.Size)
 	switch {
 	case err != nil:
 		return err
