@@ -10,6 +10,7 @@ import (
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/disk/probe"
+	"sanstick/appliance/sys"
 )
 
 // A Wipe is what is to be done to a disk.
@@ -198,7 +199,7 @@ func (m *Manager) blankOut(ctx context.Context, d disk.Disk, dev Device, found [
 	for _, r := range ranges {
 		total += r[1] - r[0]
 	}
-	zeros := alignedBuffer(wipeStep)
+	zeros := sys.AlignedBuffer(wipeStep)
 	for _, r := range ranges {
 		for at := r[0]; at < r[1]; {
 			if err := ctx.Err(); err != nil {
