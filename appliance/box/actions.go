@@ -11,5 +11,6 @@ func (b *box) actions() []api.Action {
 	return slices.Concat(
 		b.configActions(),
 		b.diskActions(),
+		b.transferActions(),
 	)
 }

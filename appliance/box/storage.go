@@ -27,10 +27,11 @@ type storage struct {
 	server *target.Server
 	ready  chan struct{} // closed when the target listens
 
-	changed chan struct{}      // filled when disks came or went
-	applies chan applyRequest  // configurations to go over to
-	volumes map[string]*opened // by name
-	space   *spaceUnits
+	changed   chan struct{}        // filled when disks came or went
+	applies   chan applyRequest    // configurations to go over to
+	withholds chan withholdRequest // things to do to volumes that nobody uses
+	volumes   map[string]*opened   // by name
+	space     *spaceUnits
 
 	mu      sync.Mutex // guards what follows, and each export's fields but config
 	targets []*export  // in the order of the configuration; only Run's goroutines write it
@@ -62,7 +63,7 @@ type opened struct {
 }
 
 func newStorage(b *box) (*storage, error) {
-	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), volumes: map[string]*opened{}, space: newSpaceUnits()}
+	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), withholds: make(chan withholdRequest), volumes: map[string]*opened{}, space: newSpaceUnits()}
 	o := target.Options{Log: b.log, Memory: targetMemory(memory(b.o.ProcDir).Total), MaxConnections: maxConnections}
 	if portal := b.portal; portal != "" {
 		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
@@ -107,6 +108,9 @@ func (s *storage) Run(ctx context.Context) error {
 	if err := s.box.pools.CheckSpace(ctx); err != nil && ctx.Err() == nil {
 		s.log.Error("Cannot see how full the pools are", "error", err)
 	}
+	if err := s.box.pools.RemoveTemporary(ctx, ""); err != nil {
+		s.log.Error("Cannot remove what interrupted exports have left", "error", err)
+	}
 	for _, e := range s.targets {
 		s.export(e)
 	}
@@ -147,6 +151,8 @@ func (s *storage) follow(ctx context.Context) error {
 			return nil
 		case r := <-s.applies:
 			r.done <- s.apply(ctx, r.settings)
+		case r := <-s.withholds:
+			r.done <- s.withheld(r)
 		case <-s.changed:
 		}
 		for _, e := range s.targets {

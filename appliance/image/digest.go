@@ -72,12 +72,40 @@ type Compared struct {
 	Bytes     int64        // compared
 	Differing int64        // of these, in whole pieces
 	First     []Difference // the first ones, neighbours joined
+
+	theirs map[int64][DigestLen]byte // of the first pieces that differ
+}
+
+// keptDigests is how many pieces there are whose digests are kept.
+const keptDigests = 16
+
+// Excuse takes back that disks differ in pieces in which a third one, of size
+// bytes, is as the other: all pieces in which they differ must be like that.
+func (c *Compared) Excuse(third io.ReaderAt, size int64) (bool, error) {
+	if c.Differing != int64(len(c.theirs))*pieceSize {
+		return false, nil
+	}
+	for piece, want := range c.theirs {
+		p := make([]byte, pieceSize)
+		off := piece * pieceSize
+		if off >= size {
+			return false, nil
+		}
+		if _, err := third.ReadAt(p[:min(pieceSize, size-off)], off); err != nil {
+			return false, err
+		}
+		if digest(p) != want {
+			return false, nil
+		}
+	}
+	c.Differing, c.First = 0, nil
+	return true, nil
 }
 
 // Compare compares a disk with the digests of another one. What one has more
-// than the other must be zeros. excuse, if not nil, may say that a piece is right
-// though it differs. The first most differences are told.
-func Compare(src Source, digests io.Reader, most int, excuse func(piece int64, other [DigestLen]byte) bool, tell func(done int64)) (c Compared, err error) {
+// than the other must be zeros. The first most differences are told.
+func Compare(src Source, digests io.Reader, most int, tell func(done int64)) (c Compared, err error) {
+	c.theirs = map[int64][DigestLen]byte{}
 	in := bufio.NewReaderSize(digests, 64<<10)
 	other := func() (d [DigestLen]byte, ok bool, err error) {
 		_, err = io.ReadFull(in, d[:])
@@ -94,8 +122,11 @@ func Compare(src Source, digests io.Reader, most int, excuse func(piece int64, o
 		if tell != nil {
 			tell(c.Bytes)
 		}
-		if mine == theirs || excuse != nil && excuse(piece, theirs) {
+		if mine == theirs {
 			return
+		}
+		if len(c.theirs) < keptDigests {
+			c.theirs[piece] = theirs
 		}
 		c.Differing += pieceSize
 		if n := len(c.First); n > 0 && c.First[n-1].Off+c.First[n-1].Len == piece*pieceSize {

@@ -123,6 +123,31 @@ func (s *sequenceSource) Next(p []byte) (int64, bool, error) {
 	return int64(n), false, nil
 }
 
+// Skip reads over what a source gives before start, a multiple of Window: it
+// was brought already.
+func Skip(s Source, start int64) Source { return &skipping{Source: s, left: start} }
+
+type skipping struct {
+	Source
+	left int64
+}
+
+func (s *skipping) Next(p []byte) (int64, bool, error) {
+	for {
+		n, zero, err := s.Source.Next(p)
+		switch {
+		case errors.Is(err, io.EOF) && s.left > 0:
+			return 0, false, errors.New("it is shorter than the last time")
+		case err != nil || s.left == 0:
+			return n, zero, err
+		case n > s.left: // zeros: data comes in single windows
+			n, s.left = n-s.left, 0
+			return n, zero, nil
+		}
+		s.left -= n
+	}
+}
+
 // pieceSize is the grain in which zeros are looked for.
 const pieceSize = 64 << 10
 

@@ -24,6 +24,8 @@ var packages = [...]string{
 	"dmsetup",
 	"thin-provisioning-tools", // checks and repairs thin pools
 
+	"ca-certificates", // whom https servers are trusted by
+
 	"grub-pc-bin", // boot loader for a PC BIOS
 	"grub-common", // grub-mkimage, run while building
 }
@@ -68,15 +70,42 @@ func rootFiles(ctx context.Context, source string, tree rootfs.Tree, k *kernel.K
 	for _, f := range k.Files {
 		out = append(out, initramfs.File{Name: f.Name, Path: f.Path, Data: f.Data, Mode: 0o644})
 	}
+	certs, err := certificates(tree)
+	if err != nil {
+		return nil, err
+	}
 	conf := filepath.Join(source, lvmConf)
 	if _, err := os.Stat(conf); err != nil {
 		return nil, fmt.Errorf("cannot build the image without LVM's configuration: %w", err)
 	}
 	return append(out,
 		initramfs.File{Name: "etc/lvm/lvm.conf", Path: conf, Mode: 0o644},
+		initramfs.File{Name: "etc/ssl/certs/ca-certificates.crt", Data: certs, Mode: 0o644},
 		initramfs.File{Name: "etc/sanstick/manifest.json", Data: manifest, Mode: 0o644},
 		initramfs.File{Name: "etc/sanstick/version", Data: []byte(version(ctx, source) + "\n"), Mode: 0o644},
 	), nil
+}
+
+// certificates puts the package's certificates into one file, as its
+// installation would.
+func certificates(tree rootfs.Tree) ([]byte, error) {
+	files, err := filepath.Glob(filepath.Join(tree.Dir, "usr/share/ca-certificates/mozilla/*.crt"))
+	if err == nil && len(files) == 0 {
+		err = os.ErrNotExist
+	}
+	var all []byte
+	for _, f := range files { // in the order of their names
+		var b []byte
+		if b, err = os.ReadFile(f); err != nil {
+			break
+		}
+		all = append(all, bytes.TrimRight(b, "\n")...)
+		all = append(all, '\n')
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot collect the certificates of https: %w", err)
+	}
+	return all, nil
 }
 
 // version names the state of the source tree: the commit, with "-dirty" when there are changes on top.

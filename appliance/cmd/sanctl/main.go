@@ -31,6 +31,7 @@ func commands() []command {
 		configCommands(),
 		diskCommands(),
 		spaceCommands(),
+		transferCommands(),
 	} {
 		all = append(all, area...)
 	}

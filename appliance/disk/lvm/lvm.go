@@ -31,6 +31,8 @@ type Client struct {
 	Log     *slog.Logger // nil discards
 	LVM     string       // the program; empty: /sbin/lvm
 	DMSetup string       // the program; empty: /sbin/dmsetup
+
+	ThinDeltaProgram string // empty: /usr/sbin/thin_delta
 }
 
 // PartialError says that LVM did only a part of what it was asked to, or

@@ -59,6 +59,9 @@ func (m *Manager) Export(pool, name string) (Export, error) {
 	case !m.active[lvm.DeviceName(pool, inside)]:
 		return Export{}, fmt.Errorf("volume %s of pool %s isn't active", name, pool)
 	}
+	if err := refuseUnfinished(v); err != nil {
+		return Export{}, err
+	}
 	return Export{
 		Path: devicePath(pool, inside), Identity: identity(v), Size: v.Size, Block: blockOf(v),
 		ReadOnly: k == snapshot, Thin: isThin(v),

@@ -48,6 +48,8 @@ type Manager struct {
 	o   Options
 	lvm *lvm.Client
 
+	deltas chan struct{} // held by whoever has a thin pool's metadata reserved
+
 	op    chan struct{} // held by whoever changes or reads LVM's state; lock order: before mu
 	again bool          // bringing up broke off: try again though no disk has changed; guarded by op
 	poke  chan struct{} // filled to have Watch look at once
@@ -84,7 +86,7 @@ func New(o Options) *Manager {
 	if o.Quiet == 0 {
 		o.Quiet = 2 * time.Second
 	}
-	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1)}
+	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1), deltas: make(chan struct{}, 1)}
 	m.problems = map[string][]status.Problem{}
 	return m
 }

@@ -122,6 +122,9 @@ func (p *Plan) origin(spec Spec, want VolumeSpec, g lvm.Group, size int64) (from
 		p.problem(status.Degraded, fmt.Sprintf("volume %s can't be created with blocks of %d bytes: %s has blocks of %d", want.Name, want.Block, want.From, max(blockOf(from), 512)),
 			"leave block out")
 		return from, false
+	case ok && (k == volume || k == snapshot) && refuseUnfinished(from) != nil:
+		p.problem(status.Degraded, fmt.Sprintf("volume %s can't be created: the import into %s isn't finished", want.Name, want.From), "finish that import")
+		return from, false
 	case ok && (k == volume || k == snapshot):
 		return from, true
 	}

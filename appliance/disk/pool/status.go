@@ -87,6 +87,7 @@ func (v view) pool(s Spec) (status.Pool, []status.Problem) {
 	if g, ok := v.group(s.Name); ok && !g.Tagged(creatingTag) {
 		v.members(&p, g)
 		v.volumes(&p, s, g)
+		v.imports(g, note)
 		v.redundancy(&p, g, note)
 		v.thinPool(&p, g, note)
 		v.capacity(&p, s, g, note)

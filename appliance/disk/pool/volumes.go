@@ -175,7 +175,7 @@ func (m *Manager) snapshot(ctx context.Context, of, name string, tags ...string)
 		case taken:
 			return fmt.Errorf("there is a snapshot %s already; choose another name", full)
 		}
-		if err := checkDeviceName(g.Name, inLVM(full)); err != nil {
+		if err := errors.Join(refuseUnfinished(v), checkDeviceName(g.Name, inLVM(full))); err != nil {
 			return err
 		}
 		tags := append(slices.Concat(tags, tagsWith(v, blockTag)), timeTag(createdTag, now))
@@ -192,7 +192,7 @@ func (m *Manager) Clone(ctx context.Context, from, name string) error {
 		if isThick(v) {
 			return fmt.Errorf("volume %s is thick, and only thin volumes can be cloned; export and import copy it", shown(v.Name))
 		}
-		if err := free(g, name); err != nil {
+		if err := errors.Join(refuseUnfinished(v), free(g, name)); err != nil {
 			return err
 		}
 		return m.apply(ctx, CloneVolume{Pool: g.Name, From: v.Name, Volume: name, Tags: cloneTags(v)})
@@ -249,6 +249,9 @@ func (m *Manager) Promote(ctx context.Context, clone, name string) (kept string,
 func (m *Manager) swap(ctx context.Context, g lvm.Group, v, source lvm.LogicalVolume) (kept string, err error) {
 	if isThick(v) || isThick(source) {
 		return "", errors.New("thick volumes have no snapshots, so they can't be changed into one")
+	}
+	if err := errors.Join(refuseUnfinished(v), refuseUnfinished(source)); err != nil {
+		return "", err
 	}
 	now := m.o.Now()
 	kept = v.Name + joint + freeSnapshotName(g, v.Name, keptPrefix, now)

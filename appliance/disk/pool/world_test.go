@@ -25,6 +25,8 @@ type world struct {
 	mu     sync.Mutex
 	disks  map[string]*memDisk // by path
 	groups []*lvm.Group
+	empty  map[string]bool   // thin volumes that take no space, by device-mapper's name
+	delta  string            // what thin_delta finds
 	active map[string]bool   // device-mapper names
 	log    []string          // LVM's commands that change something
 	left   int               // changes until power fails; -1: never
@@ -167,6 +169,9 @@ func (w *world) open(path string, write bool) (Device, error) {
 func (w *world) handle(c sys.Command) (sys.Output, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if out, ok := w.thinTools(c); ok {
+		return sys.Output{Stdout: []byte(out)}, nil
+	}
 	if c.Name == "/sbin/dmsetup" {
 		return sys.Output{Stdout: []byte(w.dmStatus())}, nil
 	}
@@ -382,7 +387,11 @@ func (w *world) dmStatus() string {
 				}
 				fmt.Fprintf(&b, "%s-tpool: 0 %d thin-pool 1 10/2048 %d/%d - rw discard_passdown queue_if_no_space - 512 \n", name, sectors, taken, sectors/128)
 			case "thin":
-				fmt.Fprintf(&b, "%s: 0 %d thin 8 7\n", name, sectors)
+				mapped := 8
+				if w.empty[name] {
+					mapped = 0
+				}
+				fmt.Fprintf(&b, "%s: 0 %d thin %d 7\n", name, sectors, mapped)
 			case "raid1":
 				fmt.Fprintf(&b, "%s: 0 %d raid raid1 %d %s %d/%d idle 0 0 -\n", name, sectors, len(legs), legs, sectors, sectors)
 			default:

@@ -1,0 +1,5 @@
+package main
+
+func transferCommands() []command {
+	return []command{importCommand(), exportCommand(), verifyCommand()}
+}

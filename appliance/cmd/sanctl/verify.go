@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"sanstick/appliance/api"
+	"sanstick/appliance/image"
+	"sanstick/appliance/image/gpt"
+	"sanstick/appliance/status"
+)
+
+// mostDifferences is how many are told.
+const mostDifferences = 10
+
+func verifyCommand() command {
+	var format string
+	return command{
+		name: "volume verify", args: "NAME[@SNAPSHOT] FILE|-", min: 2, max: 2,
+		short: "compare a volume or snapshot with an image",
+		long: `
+Reads the whole volume, or what it held when SNAPSHOT was made, and the
+whole image, and compares them by SHA-256 of each 64 KiB. Formats are those
+of ` + "`" + `sanctl volume import` + "`" + `. Where one is longer, the rest must be zeros.
+
+Of a volume in use, a snapshot is taken for the time of it, so that it is
+compared as of one moment.
+
+The first differences are told, and the exit status is 1 if there are any.
+That an import has moved the backup of the image's GPT to the volume's end
+is no difference; that can't be told of what comes through a pipe.`,
+		options: func(f *flag.FlagSet) {
+			f.StringVar(&format, "format", "", "the image's `format`, instead of finding it out")
+		},
+		examples: []string{"sanctl volume verify golden@monday golden.qcow2", "zstdcat vm1.raw.zst | sanctl volume verify vm1@monday -"},
+		see:      []string{"volume import", "volume export"},
+		run:      func(ctx context.Context, c *call) error { return verify(ctx, c, c.args[0], c.args[1], format) },
+	}
+}
+
+// verified is the answer for programs.
+type verified struct {
+	Volume      string             `json:"volume"`
+	Bytes       int64              `json:"bytes"`     // compared
+	Differing   int64              `json:"differing"` // of these, in pieces of 64 KiB
+	Differences []image.Difference `json:"differences"`
+}
+
+func verify(ctx context.Context, c *call, name, file, format string) error {
+	src, err := openSource(c, file, format)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if src.from != nil {
+		return fmt.Errorf("%s holds only what has changed since snapshot %s, which can't be compared with a volume", file, src.from.Name)
+	}
+	content, err := src.content(0)
+	if err != nil {
+		return err
+	}
+	r, w := io.Pipe()
+	var found image.Compared
+	done := make(chan error, 1)
+	go func() {
+		var told time.Time
+		var err error
+		found, err = image.Compare(content, r, mostDifferences, func(n int64) {
+			if now := time.Now(); now.Sub(told) > time.Second {
+				told = now
+				c.showProgress(api.Progress{What: "comparing " + name, Done: n, Total: max(src.size, 0)})
+			}
+		})
+		r.CloseWithError(errors.Join(err, errStopped))
+		done <- err
+	}()
+	a, err := api.Digests.Call(ctx, c.client, api.ExportRequest{Volume: name}, w)
+	w.CloseWithError(err)
+	if compared := <-done; compared != nil && (err == nil || errors.Is(err, errStopped)) {
+		err = compared // the cause of it
+	}
+	if err != nil {
+		return err
+	}
+	c.endProgress()
+	excused := false
+	if src.image != nil && found.Differing > 0 {
+		moved, disk, err := gpt.Moved(src.image, src.size, a.Size)
+		if err == nil && moved {
+			excused, err = found.Excuse(disk, a.Size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	v := verified{Volume: name, Bytes: found.Bytes, Differing: found.Differing, Differences: found.First}
+	text := fmt.Sprintf("%s and %s are equal: %s compared\n", name, file, status.FormatBytes(found.Bytes))
+	if excused {
+		text += "(the backup of the GPT is at the end of the volume, where the import has moved it)\n"
+	}
+	if found.Differing > 0 {
+		text = ""
+		for _, d := range found.First {
+			text += fmt.Sprintf("bytes %d to %d differ\n", d.Off, d.Off+d.Len-1)
+		}
+	}
+	if err := c.print(v, text); err != nil {
+		return err
+	}
+	if found.Differing > 0 {
+		return fmt.Errorf("%s and %s differ in %s of %s (in pieces of 64 KiB)", name, file, status.FormatBytes(found.Differing), status.FormatBytes(found.Bytes))
+	}
+	return nil
+}

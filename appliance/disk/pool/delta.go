@@ -1,0 +1,176 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sanstick/appliance/disk/lvm"
+)
+
+// A Taken is a volume or a snapshot whose content is being taken out.
+type Taken struct {
+	Pool      string
+	Name      string // what is read, as in "tank/golden@monday"
+	Volume    string // "golden"
+	Path      string // of its device
+	Size      int64
+	Point     *Point // nil: the volume itself, which may change meanwhile
+	Temporary bool   // to be given to RemoveTemporary
+}
+
+// Take finds what to read for an export. A thin volume gets a temporary
+// snapshot, so that what is read is of one moment.
+func (m *Manager) Take(ctx context.Context, name string) (t Taken, err error) {
+	g, err := m.pick(name, hasKind(volume, snapshot))
+	if err != nil {
+		return t, err
+	}
+	v, _ := g.Volume(inLVM(unqualified(name)))
+	if err := refuseUnfinished(v); err != nil {
+		return t, err
+	}
+	t.Pool, t.Name = g.Name, shown(v.Name)
+	if kindOf(v) == volume && isThin(v) {
+		if t.Name, err = m.snapshot(ctx, g.Name+"/"+v.Name, m.temporaryName(), temporaryTag); err != nil {
+			return t, err
+		}
+		t.Temporary = true
+	}
+	e, err := m.Export(g.Name, t.Name)
+	if err != nil {
+		return t, err
+	}
+	t.Path, t.Size = e.Path, e.Size
+	var snap string
+	if t.Volume, snap, _ = strings.Cut(t.Name, "@"); snap == "" {
+		t.Name = g.Name + "/" + t.Name
+		return t, nil
+	}
+	g, err = m.pick(g.Name+"/"+t.Name, hasKind(snapshot))
+	if err != nil {
+		return t, err
+	}
+	v, _ = g.Volume(inLVM(t.Name))
+	t.Point = &Point{Name: snap, UUID: v.UUID}
+	t.Name = g.Name + "/" + t.Name
+	return t, nil
+}
+
+func (m *Manager) temporaryName() string {
+	return "export-" + m.o.Now().UTC().Format("2006-01-02T15-04-05.000")
+}
+
+// RemoveTemporary removes a temporary snapshot for good. With an empty name it
+// removes all that an earlier run of the daemon has left.
+func (m *Manager) RemoveTemporary(ctx context.Context, name string) error {
+	var names []string
+	for _, g := range m.known().LVM.Groups {
+		for _, v := range g.Logical {
+			full := g.Name + "/" + shown(v.Name)
+			if _, is := tagValue(v, temporaryTag); ours(g) && is && (name == "" || name == full) {
+				names = append(names, full)
+			}
+		}
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, m.change(ctx, name, hasKind(snapshot), func(ctx context.Context, g lvm.Group) error {
+			v, _ := g.Volume(inLVM(unqualified(name)))
+			if _, is := tagValue(v, temporaryTag); !is {
+				return fmt.Errorf("snapshot %s isn't a temporary one", name)
+			}
+			if err := m.lvm.DeactivateVolume(ctx, g.Name, v.Name); err != nil {
+				return err
+			}
+			tag := timeTag(lvm.TrashTag, m.o.Now())
+			if err := m.lvm.ChangeVolumeTags(ctx, g.Name, v.Name, []string{tag, wasTag + v.Name}, nil); err != nil {
+				return err
+			}
+			return m.lvm.RemoveTrashed(ctx, g.Name, v.UUID, tag)
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// Changes lists where a snapshot differs from an earlier one of the same pool,
+// both as in "tank/golden@monday". Both must be active.
+func (m *Manager) Changes(ctx context.Context, from, to string) ([]lvm.Range, error) {
+	g, err := m.pick(from, hasKind(volume, snapshot))
+	if err != nil {
+		return nil, err
+	}
+	return m.delta(ctx, g.Name, inLVM(unqualified(from)), inLVM(unqualified(to)))
+}
+
+// delta compares two volumes by their pool's metadata. The copy of that is
+// released in any case; one at a time.
+func (m *Manager) delta(ctx context.Context, group, left, right string) (all []lvm.Range, err error) {
+	select {
+	case m.deltas <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-m.deltas }()
+	l, err := m.lvm.ThinID(ctx, group, left)
+	if err != nil {
+		return nil, err
+	}
+	r, err := m.lvm.ThinID(ctx, group, right)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.lvm.ReserveMetadata(ctx, group, dataVolume); err != nil {
+		return nil, err
+	}
+	defer func() {
+		err = errors.Join(err, m.lvm.ReleaseMetadata(context.WithoutCancel(ctx), group, dataVolume))
+	}()
+	return m.lvm.ThinDelta(ctx, group, dataVolume, l, r)
+}
+
+// Point finds a snapshot, as in "golden@monday", with its pool's name in front.
+func (m *Manager) Point(name string) (full string, p Point, err error) {
+	g, err := m.pick(name, hasKind(snapshot))
+	if err != nil {
+		return "", p, err
+	}
+	v, _ := g.Volume(inLVM(unqualified(name)))
+	parts, _ := splitSnapshot(v.Name)
+	return g.Name + "/" + shown(v.Name), Point{Name: parts[1], UUID: v.UUID}, nil
+}
+
+// checkBase refuses changes for a volume that isn't what they build on: it must
+// have a snapshot that holds what the base held, and must not have been changed
+// since. It must hold op.
+func (m *Manager) checkBase(ctx context.Context, g lvm.Group, v lvm.LogicalVolume, from string) error {
+	if !isThin(v) {
+		return fmt.Errorf("volume %s is thick, and nobody can know whether it was changed; import the full export", v.Name)
+	}
+	var base lvm.LogicalVolume
+	for _, s := range snapshotsOf(g, v.Name) {
+		if id, ok := tagValue(s, baseTag); s.UUID == from || ok && id == from {
+			base = s
+		}
+	}
+	if base.Name == "" {
+		return fmt.Errorf("volume %s has no snapshot of what these changes build on (%s): import what comes before them", v.Name, from)
+	}
+	changed, err := m.delta(ctx, g.Name, base.Name, v.Name)
+	if err != nil {
+		return err
+	}
+	if len(changed) > 0 {
+		return fmt.Errorf("volume %s was changed since its snapshot %s, on which these changes build: revert it to that first", v.Name, shown(base.Name))
+	}
+	return nil
+}
+
+// refuseUnfinished refuses to take the content of a volume that isn't whole.
+func refuseUnfinished(v lvm.LogicalVolume) error {
+	if _, _, done, ok := importing(v); ok {
+		return fmt.Errorf("the import into volume %s isn't finished (%d bytes are there); run the same import again, which goes on where it was", shown(v.Name), done)
+	}
+	return nil
+}
