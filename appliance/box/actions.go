@@ -12,5 +12,6 @@ func (b *box) actions() []api.Action {
 		b.configActions(),
 		b.diskActions(),
 		b.transferActions(),
+		b.poolActions(),
 	)
 }

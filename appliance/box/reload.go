@@ -45,6 +45,11 @@ func (b *box) applyConfig(ctx context.Context, q api.ApplyConfigRequest, body io
 	if err != nil {
 		return a, err
 	}
+	return b.goOver(ctx, file, q, progress)
+}
+
+// goOver does what applyConfig says, with file. It must hold applying.
+func (b *box) goOver(ctx context.Context, file []byte, q api.ApplyConfigRequest, progress func(api.Progress)) (a api.ApplyConfigAnswer, err error) {
 	path := filepath.Join(b.o.StickDir, configName)
 	good, goodErr := readBounded(filepath.Join(b.o.StickDir, lastGoodName))
 	next := decide(path, file, nil, good, goodErr)

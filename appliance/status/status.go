@@ -37,6 +37,18 @@ type Snapshot struct {
 	Disks      []Disk      `json:"disks"`
 	Pools      []Pool      `json:"pools"`
 	Targets    []Target    `json:"targets"`
+	// Offers are pools on the disks that the configuration doesn't name.
+	Offers []Offer `json:"offers,omitempty"`
+}
+
+// Offer is a pool that is here and isn't used.
+type Offer struct {
+	Name    string   `json:"name"`
+	UUID    string   `json:"uuid"` // LVM's, of the volume group
+	Layout  string   `json:"layout"`
+	Disks   []string `json:"disks"`             // serials of its members that are here
+	Missing []string `json:"missing,omitempty"` // and of those that aren't
+	Volumes []Volume `json:"volumes"`
 }
 
 // Problem is one thing that a person should know, and what to do about it.

@@ -30,6 +30,7 @@ func commands() []command {
 		statusCommands(),
 		configCommands(),
 		diskCommands(),
+		poolCommands(),
 		spaceCommands(),
 		transferCommands(),
 	} {

@@ -23,6 +23,7 @@ func render(s status.Snapshot) string {
 	configuration(&p, s.Config)
 	network(&p, s.Interfaces)
 	pools(&p, s.Pools, s.Disks)
+	offers(&p, s.Offers)
 	otherDisks(&p, s.Disks)
 	targets(&p, s)
 	p.line()
@@ -131,6 +132,28 @@ func pools(p *page, all []status.Pool, disks []status.Disk) {
 				text += ", kept but not in the configuration"
 			}
 			rows = append(rows, []string{"volume", v.Name, text})
+		}
+		p.table("    ", rows)
+	}
+}
+
+// offers shows pools that are here and aren't used.
+func offers(p *page, all []status.Offer) {
+	if len(all) == 0 {
+		return
+	}
+	p.heading("Pools that the configuration doesn't name (sanctl pool adopt NAME takes one in)")
+	for _, o := range all {
+		p.line("  ", o.Name, ": ", o.Layout, ", UUID ", o.UUID)
+		var rows [][]string
+		for _, d := range o.Disks {
+			rows = append(rows, []string{"disk", d})
+		}
+		for _, d := range o.Missing {
+			rows = append(rows, []string{"disk", d, "MISSING"})
+		}
+		for _, v := range o.Volumes {
+			rows = append(rows, []string{"volume", v.Name, status.FormatBytes(v.Size)})
 		}
 		p.table("    ", rows)
 	}

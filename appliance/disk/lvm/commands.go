@@ -168,3 +168,14 @@ func firstError(errs ...error) error {
 	}
 	return nil
 }
+
+// RenameGroup gives another name to the group with that UUID.
+func (c *Client) RenameGroup(ctx context.Context, uuid, name string) error {
+	if err := checkNames(uuid, name); err != nil {
+		return fmt.Errorf("cannot rename volume group: %w", err)
+	}
+	if _, err := c.lvm(ctx, "vgrename", uuid, name); err != nil {
+		return fmt.Errorf("cannot rename volume group %s: %w", uuid, err)
+	}
+	return nil
+}
