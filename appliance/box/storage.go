@@ -129,6 +129,7 @@ func (s *storage) Run(ctx context.Context) error {
 		task.Func("iSCSI at "+l.Addr().String(), func(ctx context.Context) error { return s.server.Serve(ctx, l) }),
 		task.Func("late volumes", s.follow),
 		s.box.pools.Watch(),
+		s.box.pools.Temperatures(),
 		s.box.pools.Guard(),
 	)
 }

@@ -31,6 +31,8 @@ type Disk struct {
 	Rotational    bool
 	ReadOnly      bool
 	Transport     string // "sata", "sas", "scsi", "nvme", "usb", "virtio", "mmc", "xen", "hyperv" or ""
+	Port          string // where it is plugged in, in words for a person: "SATA port 2 (ata2, PCI 00:1f.2)"
+	SMART         bool   // it can tell about its own health
 	LogicalBlock  int    // bytes
 	PhysicalBlock int    // bytes
 }
@@ -169,10 +171,12 @@ func scanOne(sysfs, name string) (d Disk, ok bool, err error) {
 		Rotational:    attr(dir, "queue/rotational") == "1",
 		ReadOnly:      attr(dir, "ro") == "1",
 		Transport:     transport(name, dir),
+		Port:          port(sysfs, dir),
 		LogicalBlock:  blockSize(dir, "queue/logical_block_size"),
 		PhysicalBlock: blockSize(dir, "queue/physical_block_size"),
 	}
 	identify(&d, dir)
+	d.SMART = smart(d.Transport, dir)
 	return d, true, nil
 }
 

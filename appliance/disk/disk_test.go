@@ -54,6 +54,11 @@ var machine = map[string]string{
 	"devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/vpd_pg83": "\x00\x83\x00\x18" +
 		"\x02\x01\x00\x08ATA     " + "\x01\x03\x00\x08\x50\x00\xc5\x00\xa1\xb2\xc3\xd4",
 
+	"devices/pci0000:00/0000:00:1f.2/ata1/ata_port/ata1/port_no":                              "2\n",
+	"devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/vpd_pg89":                 "\x00\x89\x02\x38" + strings.Repeat("\x00", 56+2*82) + "\x01\x40",
+	"devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/hwmon/hwmon1/temp1_input": "34000\n",
+	"bus/pci/slots/4/address": "0000:00:1d\n",
+
 	"block/sdb": "-> ../devices/pci0000:00/0000:00:14.0/usb1/1-4/1-4:1.0/host6/target6:0:0/6:0:0:0/block/sdb",
 	"devices/pci0000:00/0000:00:14.0/usb1/1-4/idVendor":                                                             "0781\n",
 	"devices/pci0000:00/0000:00:14.0/usb1/1-4/serial":                                                               "4C530001230\n",
@@ -91,13 +96,47 @@ func TestScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []disk.Disk{
-		{Name: "sda", Path: "/dev/sda", Serial: "WD-WCC4E1234567", WWN: "wwn-0x5000c500a1b2c3d4", Model: "WDC WD40EFRX-68N", Size: 4000787030016, Rotational: true, Transport: "sata", LogicalBlock: 512, PhysicalBlock: 512},
-		{Name: "sdb", Path: "/dev/sdb", Serial: "4C530001230", Model: "SanDisk Ultra Fit", Size: 15376318464, ReadOnly: true, Transport: "usb", LogicalBlock: 512, PhysicalBlock: 512},
-		{Name: "vda", Path: "/dev/vda", Serial: "SER-a", Size: 268435456, Rotational: true, Transport: "virtio", LogicalBlock: 512, PhysicalBlock: 4096},
-		{Name: "nvme0n1", Path: "/dev/nvme0n1", Serial: "S3Z8NB0K123456", WWN: "wwn-eui.0025385b71b0d5e3", Model: "Samsung SSD 960 EVO", Size: 512110190592, Transport: "nvme", LogicalBlock: 512, PhysicalBlock: 512},
+		{Name: "sda", Path: "/dev/sda", Serial: "WD-WCC4E1234567", WWN: "wwn-0x5000c500a1b2c3d4", Model: "WDC WD40EFRX-68N", Size: 4000787030016, Rotational: true, Transport: "sata", Port: "SATA port 2 (ata1, PCI 00:1f.2)", SMART: true, LogicalBlock: 512, PhysicalBlock: 512},
+		{Name: "sdb", Path: "/dev/sdb", Serial: "4C530001230", Model: "SanDisk Ultra Fit", Size: 15376318464, ReadOnly: true, Transport: "usb", Port: "USB port 1-4", LogicalBlock: 512, PhysicalBlock: 512},
+		{Name: "vda", Path: "/dev/vda", Serial: "SER-a", Size: 268435456, Rotational: true, Transport: "virtio", Port: "PCI 00:03.0", LogicalBlock: 512, PhysicalBlock: 4096},
+		{Name: "nvme0n1", Path: "/dev/nvme0n1", Serial: "S3Z8NB0K123456", WWN: "wwn-eui.0025385b71b0d5e3", Model: "Samsung SSD 960 EVO", Size: 512110190592, Transport: "nvme", Port: "PCI 00:1d.0, slot 4", SMART: true, LogicalBlock: 512, PhysicalBlock: 512},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("disks (-want +got):\n%s", diff)
+	}
+}
+
+func TestTemperature(t *testing.T) {
+	root := tree(t, machine)
+	if c, ok := disk.Temperature(root, "sda"); !ok || c != 34 {
+		t.Errorf("sda: %d, %v; want 34", c, ok)
+	}
+	for _, name := range []string{"sdb", "vda", "../sda"} {
+		if c, ok := disk.Temperature(root, name); ok {
+			t.Errorf("%s: %d, want none", name, c)
+		}
+	}
+}
+
+func TestPort(t *testing.T) {
+	const sas = "devices/pci0000:00/0000:03:00.0/host0/port-0:1/end_device-0:1"
+	root := tree(t, map[string]string{
+		"block/sda": "-> ../" + sas + "/target0:0:1/0:0:1:0/block/sda",
+		sas + "/target0:0:1/0:0:1:0/block/sda/size":       "8\n",
+		sas + "/sas_device/end_device-0:1/phy_identifier": "5\n",
+		sas + "/sas_device/end_device-0:1/bay_identifier": "3\n",
+		"block/sdb": "-> ../devices/pci0000:00/0000:04:00.0/host1/target1:0:2/1:0:2:0/block/sdb",
+		"devices/pci0000:00/0000:04:00.0/host1/target1:0:2/1:0:2:0/block/sdb/size":           "8\n",
+		"devices/pci0000:00/0000:04:00.0/host1/target1:0:2/1:0:2:0/block/sdb/device":         "-> ../..",
+		"devices/pci0000:00/0000:04:00.0/host1/target1:0:2/1:0:2:0/enclosure_device:Slot 07": "x",
+	})
+	disks, err := disk.Scan(root)
+	if err != nil || len(disks) != 2 {
+		t.Fatalf("disks %v, %v", disks, err)
+	}
+	want := []string{"bay 3, SAS phy 5, PCI 03:00.0", "enclosure slot Slot 07, SCSI 1:0:2:0, PCI 04:00.0"}
+	if diff := cmp.Diff(want, []string{disks[0].Port, disks[1].Port}); diff != "" {
+		t.Errorf("ports (-want +got):\n%s", diff)
 	}
 }
 

@@ -87,14 +87,43 @@ type Interface struct {
 
 // Disk is a disk of this machine, whether used or not.
 type Disk struct {
-	Name       string `json:"name"` // today's kernel name; changes between boots
-	Serial     string `json:"serial,omitempty"`
-	WWN        string `json:"wwn,omitempty"`
-	Model      string `json:"model,omitempty"`
-	Size       int64  `json:"size"`
-	Rotational bool   `json:"rotational"`
-	Transport  string `json:"transport,omitempty"` // "sata", "nvme", "usb", "virtio", ...
-	Use        string `json:"use"`                 // "pool tank", "blank", "boot stick", or what was found on it
+	Name        string    `json:"name"` // today's kernel name; changes between boots
+	Serial      string    `json:"serial,omitempty"`
+	WWN         string    `json:"wwn,omitempty"`
+	Model       string    `json:"model,omitempty"`
+	Size        int64     `json:"size"`
+	Rotational  bool      `json:"rotational"`
+	Transport   string    `json:"transport,omitempty"`   // "sata", "nvme", "usb", "virtio", ...
+	Port        string    `json:"port,omitempty"`        // where to find it: "SATA port 2 (ata2, PCI 00:1f.2)"
+	SMART       bool      `json:"smart"`                 // it can tell about its own health
+	Temperature *int      `json:"temperature,omitempty"` // degrees Celsius
+	Use         string    `json:"use"`                   // "pool tank", "blank", "boot stick", or what was found on it
+	Holds       []Content `json:"holds,omitempty"`       // all that was found on a disk that isn't ours
+}
+
+// Content is one thing on a disk: a partition table, a partition, a filesystem.
+type Content struct {
+	Text      string `json:"text"` // all of it in words, without the place
+	What      string `json:"what"`
+	Label     string `json:"label,omitempty"`
+	UUID      string `json:"uuid,omitempty"`
+	Size      int64  `json:"size,omitempty"`
+	Offset    int64  `json:"offset"`              // byte of the disk
+	Partition int    `json:"partition,omitempty"` // that it is, or is in; 0: the disk itself
+	Set       *Set   `json:"set,omitempty"`
+}
+
+// Set is what several disks make together and a Content is a part of: an md
+// array, an LVM volume group, a ZFS pool.
+type Set struct {
+	Kind    string `json:"kind"`
+	ID      string `json:"id,omitempty"`
+	Name    string `json:"name,omitempty"`
+	Level   string `json:"level,omitempty"`   // "raid1"
+	Owner   string `json:"owner,omitempty"`   // LVM's system ID
+	Member  string `json:"member,omitempty"`  // which part it is: "0", "spare", "failed"
+	Members int    `json:"members,omitempty"` // how many parts there are; 0: unknown
+	Events  uint64 `json:"events,omitempty"`  // how often the set changed; of its members the highest is the newest
 }
 
 // Pool is a set of disks that holds volumes.

@@ -29,6 +29,7 @@ func commands() []command {
 	for _, area := range [][]command{
 		statusCommands(),
 		configCommands(),
+		inventoryCommands(),
 		diskCommands(),
 		poolCommands(),
 		spaceCommands(),

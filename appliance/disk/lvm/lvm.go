@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type Client struct {
 	DMSetup string       // the program; empty: /sbin/dmsetup
 
 	ThinDeltaProgram string // empty: /usr/sbin/thin_delta
+
+	hide hidden
 }
 
 // PartialError says that LVM did only a part of what it was asked to, or
@@ -56,7 +59,12 @@ const (
 
 // lvm runs one LVM command that changes something.
 func (c *Client) lvm(ctx context.Context, args ...string) ([]byte, error) {
-	return c.run(ctx, changeLimit, orDefault(c.LVM, "/sbin/lvm"), args)
+	return c.runLVM(ctx, changeLimit, args)
+}
+
+// runLVM runs one LVM command, which sees what isn't hidden.
+func (c *Client) runLVM(ctx context.Context, limit time.Duration, args []string) ([]byte, error) {
+	return c.run(ctx, limit, orDefault(c.LVM, "/sbin/lvm"), slices.Concat(args[:1], c.filter(), args[1:]))
 }
 
 // run runs one command and returns what it printed.

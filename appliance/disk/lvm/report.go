@@ -89,7 +89,7 @@ var reportArgs = []string{
 // State reads what is there. LVM may have had something to complain about
 // (missing disks) and still report all it sees; that is no error.
 func (c *Client) State(ctx context.Context) (State, error) {
-	out, err := c.run(ctx, reportLimit, orDefault(c.LVM, "/sbin/lvm"), reportArgs)
+	out, err := c.runLVM(ctx, reportLimit, reportArgs)
 	var partial *PartialError
 	if err != nil && !errors.As(err, &partial) {
 		return State{}, fmt.Errorf("cannot read LVM's state: %w", err)

@@ -46,6 +46,11 @@ func (m *Manager) apply(ctx context.Context, step Step) error {
 			return err
 		}
 		return m.flush(s.Paths)
+	case RecordDisks:
+		if err := m.lvm.ChangeTags(ctx, s.Pool, s.Add, s.Remove); err != nil {
+			return err
+		}
+		return m.flush(s.Paths)
 	case Activate:
 		return m.lvm.Activate(ctx, s.Pool, s.Mode)
 	case Remember:

@@ -15,6 +15,13 @@ type Facts struct {
 	Boot  []string // kernel names of disks that we run from: never touched
 	LVM   lvm.State
 	Found map[string]probe.Finding // by kernel name: what is on disks that were looked at
+	// Holds is all that is on disks that were found not to be blank.
+	Holds map[string][]probe.Finding
+	// Labels are LVM's labels, by the kernel name of the disk that has one.
+	Labels map[string]probe.Finding
+	// Copies are disks that LVM isn't shown, because they are copies of others;
+	// by kernel name, with the disk that they are a copy of.
+	Copies map[string]string
 	// Stamped are disks with a stamp that, apart from their first MiB, are
 	// blank; by kernel name.
 	Stamped map[string]Stamp

@@ -54,6 +54,9 @@ type Manager struct {
 	again bool          // bringing up broke off: try again though no disk has changed; guarded by op
 	poke  chan struct{} // filled to have Watch look at once
 
+	copies   map[string]string // disks that LVM isn't shown, as Facts.Copies; guarded by op
+	copiesOf string            // the disks among which they were chosen; guarded by op
+
 	mu       sync.Mutex
 	specs    []Spec
 	facts    Facts                       // as read last; replaced as a whole
@@ -61,6 +64,7 @@ type Manager struct {
 	active   map[string]bool             // device-mapper devices, as read last
 	space    map[string]spaceView        // by pool, as the guard saw it last
 	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
+	celsius  map[string]int              // temperatures, by kernel name and serial number of the disk
 }
 
 // New makes a Manager. It does nothing yet.
@@ -178,19 +182,20 @@ func (m *Manager) readDisks() (changed bool, err error) {
 	if f.Disks != nil && slices.Equal(f.Disks, disks) {
 		return false, nil
 	}
-	found, stamped := map[string]probe.Finding{}, map[string]Stamp{}
+	found, stamped, holds := map[string]probe.Finding{}, map[string]Stamp{}, map[string][]probe.Finding{}
 	for _, d := range disks {
 		if !slices.Contains(f.Disks, d) {
 			continue
 		}
 		if x, ok := f.Found[d.Name]; ok {
 			found[d.Name] = x
+			holds[d.Name] = f.Holds[d.Name]
 		}
 		if x, ok := f.Stamped[d.Name]; ok {
 			stamped[d.Name] = x
 		}
 	}
-	f.Disks, f.Found, f.Stamped, f.Boot = disks, found, stamped, m.o.BootDisks
+	f.Disks, f.Found, f.Holds, f.Stamped, f.Boot = disks, found, holds, stamped, m.o.BootDisks
 	if f.Disks == nil {
 		f.Disks = []disk.Disk{}
 	}
@@ -200,13 +205,14 @@ func (m *Manager) readDisks() (changed bool, err error) {
 
 // readLVM reads LVM's state anew.
 func (m *Manager) readLVM(ctx context.Context) error {
-	s, err := m.lvm.State(ctx)
+	labels := m.readLabels(ctx)
+	s, hidden, err := m.readWithoutCopies(ctx, labels)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.facts.LVM = s
+	m.facts.LVM, m.facts.Labels, m.facts.Copies = s, labels, hidden
 	m.readWitness()
 	return nil
 }
@@ -236,7 +242,7 @@ func (m *Manager) look(ctx context.Context, d disk.Disk) {
 	if found || stamped || ctx.Err() != nil {
 		return
 	}
-	stamp, finding := m.examine(d)
+	stamp, finding, holds := m.examine(d)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// Maps are copied, because Status may be reading the old ones.
@@ -244,28 +250,37 @@ func (m *Manager) look(ctx context.Context, d disk.Disk) {
 		m.facts.Stamped = with(m.facts.Stamped, d.Name, *stamp)
 	} else {
 		m.facts.Found = with(m.facts.Found, d.Name, finding)
+		m.facts.Holds = with(m.facts.Holds, d.Name, holds)
 	}
 }
 
 // examine reads a disk: either it has our stamp and nothing else that matters,
-// or it is what probing says.
-func (m *Manager) examine(d disk.Disk) (*Stamp, probe.Finding) {
+// or it is what probing says. Of a disk that isn't blank all is told that is on
+// it.
+func (m *Manager) examine(d disk.Disk) (*Stamp, probe.Finding, []probe.Finding) {
 	f, err := m.o.Open(d.Path, false)
 	if err != nil {
 		m.o.Log.Warn("cannot look at disk", "disk", d.ID(), "error", err)
-		return nil, probe.Finding{What: probe.Unreadable}
+		return nil, probe.Finding{What: probe.Unreadable}, nil
 	}
 	defer f.Close()
 	if s, err := readStamp(f); err == nil && s.Disk == d.ID() {
 		if rest, err := probe.Beyond(f, d.Size); err == nil && rest.Blank {
-			return &s, probe.Finding{}
+			return &s, probe.Finding{}, nil
 		}
 	}
 	finding, err := probe.Probe(f, d.Size)
 	if err != nil {
 		m.o.Log.Warn("cannot read disk", "disk", d.ID(), "error", err)
 	}
-	return nil, finding
+	if finding.Blank || err != nil {
+		return nil, finding, nil
+	}
+	holds, err := probe.List(f, d.Size)
+	if err != nil {
+		m.o.Log.Warn("cannot read all of disk", "disk", d.ID(), "error", err)
+	}
+	return nil, finding, holds
 }
 
 // forget drops what was found on disks that are written to.
@@ -275,6 +290,7 @@ func (m *Manager) forget(paths ...string) {
 	for _, d := range m.facts.Disks {
 		if slices.Contains(paths, d.Path) {
 			m.facts.Found = without(m.facts.Found, d.Name)
+			m.facts.Holds = without(m.facts.Holds, d.Name)
 			m.facts.Stamped = without(m.facts.Stamped, d.Name)
 		}
 	}

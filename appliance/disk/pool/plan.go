@@ -52,7 +52,7 @@ func (p *Plan) activateOnly(pool string) {
 	all := len(p.Steps)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
 		switch s.(type) {
-		case Activate, Remember:
+		case Activate, Remember, RecordDisks:
 			return false
 		}
 		return true
@@ -89,6 +89,9 @@ func makePlan(spec Spec, f Facts, taken map[string]string) Plan {
 			"give the pool another name in the configuration, or remove those disks")
 	case same[0].Tagged(creatingTag):
 		return planUnfinished(spec, f, same[0])
+	}
+	if p, is := undecided(same[0], f); is {
+		return p
 	}
 	return planExisting(spec, f, same[0])
 }
@@ -373,6 +376,7 @@ func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
 		mode = lvm.Partial
 		p.planAlone(g, f, lame)
 	}
+	p.planRecord(g, f, lame)
 	if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active }) {
 		p.Steps = append(p.Steps, Activate{Pool: spec.Name, Mode: mode})
 		p.Wait = lame // once it is active there is nothing to wait for

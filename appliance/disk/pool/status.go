@@ -9,7 +9,6 @@ import (
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
-	"sanstick/appliance/disk/probe"
 	"sanstick/appliance/status"
 )
 
@@ -18,7 +17,7 @@ import (
 // that is going on.
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
-	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, at: time.Now()}
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, at: time.Now()}
 	untidy := m.untidy
 	m.mu.Unlock()
 
@@ -41,6 +40,8 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 		p, more := v.pool(s)
 		pools, problems = append(pools, p), slices.Concat(problems, more, untidy[s.Name])
 	}
+	problems = append(problems, v.twins()...)
+	problems = append(problems, v.facts.copyProblems()...)
 	slices.SortStableFunc(problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })
 	return pools, v.disks(), problems
 }
@@ -58,6 +59,7 @@ type view struct {
 	devices  map[string]lvm.Device // by device-mapper's name
 	seen     map[string]spaceView  // by pool
 	at       time.Time
+	celsius  map[string]int // by disk
 }
 
 // group finds the pool's group, if it is ours.
@@ -222,49 +224,4 @@ func inSync(r lvm.Raid) float64 {
 		return 100
 	}
 	return 100 * float64(r.Synced) / float64(r.Total)
-}
-
-// disks tells what each disk is used for.
-func (v view) disks() []status.Disk {
-	all := []status.Disk{}
-	for _, d := range v.now {
-		s := status.Disk{Name: d.Name, Serial: d.Serial, WWN: d.WWN, Model: d.Model, Size: d.Size, Rotational: d.Rotational, Transport: d.Transport}
-		s.Use = v.use(d)
-		all = append(all, s)
-	}
-	return all
-}
-
-func (v view) use(d disk.Disk) string {
-	if slices.Contains(v.facts.Boot, d.Name) {
-		return "boot stick"
-	}
-	if !slices.Contains(v.facts.Disks, d) {
-		return "not looked at yet" // and maybe under the name of another one
-	}
-	if busy := v.facts.Busy[d.Name]; busy != "" {
-		return busy
-	}
-	if g, ok := v.facts.groupOf(d); ok {
-		switch {
-		case ours(g) && g.Tagged(creatingTag):
-			return "half-made pool " + g.Name
-		case ours(g):
-			return "pool " + g.Name
-		}
-		return "LVM volume group " + g.Name
-	}
-	if _, ok := v.facts.Stamped[d.Name]; ok {
-		return "half-made pool"
-	}
-	f, ok := v.facts.Found[d.Name]
-	switch {
-	case !ok:
-		return "not looked at yet"
-	case f.Blank:
-		return "blank"
-	case f.What == probe.Unreadable:
-		return "can't be read"
-	}
-	return f.What
 }

@@ -121,7 +121,7 @@ func (m *Manager) refresh(ctx context.Context) error {
 	// Not needed to serve anything, so a Bring may come in between.
 	f := m.known()
 	for _, d := range f.Disks {
-		if _, used := f.groupOf(d); used || slices.Contains(f.Boot, d.Name) {
+		if g, used := f.groupOf(d); used && ours(g) || slices.Contains(f.Boot, d.Name) {
 			continue
 		}
 		if err := m.lock(ctx); err != nil {

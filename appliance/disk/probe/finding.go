@@ -35,7 +35,7 @@ type Set struct {
 	Owner   string // LVM's system ID
 	Member  string // which part this one is: "0", "spare"
 	Members int    // how many parts there are; 0 if it isn't known
-	Events  uint64 // md: how often the array's state changed; the highest is the newest
+	Events  uint64 // how often the state of an md array or an LVM group changed; the highest is the newest
 }
 
 // String says what was found in words that fit after "holds".

@@ -99,7 +99,7 @@ func TestSets(t *testing.T) {
 	set := probe.Set{Kind: "md array", ID: "30313233:34353637:38396162:63646566", Name: "nas:data", Level: "raid5", Member: "2", Members: 3, Events: 77}
 	spare := set
 	spare.Member = "spare"
-	lvmSet := probe.Set{Kind: "LVM volume group", ID: "aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg", Name: "pve", Owner: "host1"}
+	lvmSet := probe.Set{Kind: "LVM volume group", ID: "aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg", Name: "pve", Owner: "host1", Events: 4}
 	pool := probe.Set{Kind: "ZFS pool", ID: "4711", Name: "backup"}
 	const mdUUID = "66656463-6261-3938-3736-353433323130"
 	tests := []struct {

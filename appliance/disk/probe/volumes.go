@@ -3,6 +3,8 @@ package probe
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 )
 
@@ -26,6 +28,17 @@ func lvm(d *device) []Finding {
 		all = append(all, Finding{What: "LVM1 physical volume"})
 	}
 	return all
+}
+
+// PhysicalVolume reads LVM's label of a disk, with the group that it is a part
+// of, and nothing else. ok is false if there is none.
+func PhysicalVolume(r io.ReaderAt, size int64) (f Finding, ok bool, err error) {
+	d := &device{r: r, size: size, lastAt: size} // without its ends in memory
+	found := lvm(d)
+	if d.err != nil || len(found) == 0 || found[0].UUID == "" {
+		return Finding{}, false, d.err
+	}
+	return found[0], true, nil
 }
 
 const lvmMagic = " LVM2 x[5A%r0N*>"
@@ -89,6 +102,8 @@ func groupAt(d *device, area int64) Set {
 			s.ID = value
 		case key == "system_id":
 			s.Owner = value
+		case key == "seqno":
+			s.Events, _ = strconv.ParseUint(value, 10, 64)
 		case strings.HasSuffix(l, "{"): // the first of the physical volumes
 			return s
 		}

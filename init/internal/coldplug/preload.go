@@ -29,6 +29,8 @@ func later() []string {
 		"usbhid", "hid_generic",
 		// For a person at the console.
 		"loop", "nls_iso8859_1", "nls_utf8", "sd_mod",
+		// SATA disks tell their temperature.
+		"drivetemp",
 	}
 }
 

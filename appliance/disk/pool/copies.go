@@ -1,0 +1,236 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/probe"
+	"sanstick/appliance/status"
+)
+
+// A copy of a disk (by dd, or by a cloning station) has the same LVM label as
+// the disk itself, and LVM refuses to use a group that it finds twice. Which one
+// is right can't be seen on the disks, but the group's tags say which disks it
+// was used on last: before a pool is activated, its tags name the disks of the
+// day. So a disk that the tags name, and whose metadata is no older than the
+// copy's, is the right one. LVM isn't shown the others. If that isn't clear, the
+// pool is refused until a person has removed one of them.
+
+// readLabels reads LVM's labels of all disks. One that can't be read has none:
+// LVM won't see it either.
+func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
+	f := m.known()
+	labels := map[string]probe.Finding{}
+	for _, d := range f.Disks {
+		if ctx.Err() != nil || slices.Contains(f.Boot, d.Name) {
+			continue
+		}
+		dev, err := m.o.Open(d.Path, false)
+		if err != nil {
+			continue
+		}
+		if label, ok, err := probe.PhysicalVolume(dev, d.Size); err == nil && ok {
+			labels[d.Name] = label
+		}
+		dev.Close()
+	}
+	return labels
+}
+
+// readWithoutCopies reads LVM's state without disks that are copies of others,
+// which it returns. Which those are is decided anew only when disks with the
+// same label come or go: a pool goes on with the disk that it is used on.
+func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe.Finding) (lvm.State, map[string]string, error) {
+	f := m.known()
+	f.Labels = labels
+	same := sameLabels(f)
+	if len(same) == 0 {
+		if err := m.lvm.Hide(nil); err != nil {
+			return lvm.State{}, nil, err
+		}
+		s, err := m.lvm.State(ctx)
+		return s, nil, err
+	}
+	if now := fmt.Sprint(same); now != m.copiesOf {
+		// LVM's own choice, which is the disk in use if one is.
+		if err := m.lvm.Hide(nil); err != nil {
+			return lvm.State{}, nil, err
+		}
+		s, err := m.lvm.State(ctx)
+		if err != nil {
+			return s, nil, err
+		}
+		f.LVM = s
+		m.copies, m.copiesOf = chooseCopies(f, same), now
+		for name, of := range m.copies {
+			m.o.Log.Warn("disk is a copy and isn't used", "disk", name, "of", of)
+		}
+	}
+	var paths []string
+	for name := range m.copies {
+		paths = append(paths, "/dev/"+name)
+	}
+	slices.Sort(paths)
+	if err := m.lvm.Hide(paths); err != nil {
+		return lvm.State{}, nil, err
+	}
+	s, err := m.lvm.State(ctx)
+	return s, m.copies, err
+}
+
+// sameLabels lists the disks that have the same label as another, by label.
+func sameLabels(f Facts) [][]disk.Disk {
+	var all [][]disk.Disk
+	done := map[string]bool{}
+	for _, d := range f.Disks {
+		id := f.Labels[d.Name].UUID
+		if id == "" || done[id] {
+			continue
+		}
+		done[id] = true
+		var same []disk.Disk
+		for _, o := range f.Disks {
+			if f.Labels[o.Name].UUID == id {
+				same = append(same, o)
+			}
+		}
+		if len(same) > 1 {
+			all = append(all, same)
+		}
+	}
+	return all
+}
+
+// chooseCopies decides which disks LVM shall not see, by kernel name, with the
+// name of the disk that is used instead. Of disks between which there is no
+// safe choice, none is among them.
+func chooseCopies(f Facts, all [][]disk.Disk) map[string]string {
+	hide := map[string]string{}
+	for _, same := range all {
+		right, ok := rightOne(f, same)
+		for _, d := range same {
+			if ok && d != right {
+				hide[d.Name] = right.ID()
+			}
+		}
+	}
+	return hide
+}
+
+// rightOne finds the disk that a pool is used on among those with one label.
+func rightOne(f Facts, same []disk.Disk) (disk.Disk, bool) {
+	label := f.Labels[same[0].Name]
+	for _, g := range f.LVM.Groups {
+		i := slices.IndexFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == label.UUID })
+		if i < 0 || !ours(g) {
+			continue
+		}
+		if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return v.Active }) {
+			return f.diskAt(g.Physical[i].Path)
+		}
+		recorded := members(g)[label.UUID]
+		var right []disk.Disk
+		newest := uint64(0)
+		for _, d := range same {
+			newest = max(newest, f.Labels[d.Name].Set.Events)
+			if d.Is(recorded) {
+				right = append(right, d)
+			}
+		}
+		if len(right) == 1 && newest > 0 && f.Labels[right[0].Name].Set.Events == newest {
+			return right[0], true
+		}
+		return disk.Disk{}, false
+	}
+	return disk.Disk{}, false
+}
+
+// undecided refuses a pool that is there twice and isn't in use.
+func undecided(g lvm.Group, f Facts) (p Plan, is bool) {
+	for _, same := range sameLabels(f) {
+		id := f.Labels[same[0].Name].UUID
+		if !slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == id }) {
+			continue
+		}
+		if slices.ContainsFunc(same, func(d disk.Disk) bool { return f.Copies[d.Name] != "" }) {
+			continue // decided
+		}
+		var places []string
+		for _, d := range same {
+			places = append(places, where(d))
+		}
+		p = refuse(fmt.Sprintf("pool %s isn't used: these disks are copies of one another, and it can't be told which one is right: %s", g.Name, strings.Join(places, " and ")),
+			"power off and remove the copy; or wipe it, on another machine")
+		return p, true
+	}
+	return p, false
+}
+
+// copyProblems tells of copies that are here and aren't used.
+func (f Facts) copyProblems() []status.Problem {
+	var all []status.Problem
+	for _, d := range f.Disks {
+		if of := f.Copies[d.Name]; of != "" {
+			all = append(all, status.Problem{
+				Health: status.Degraded,
+				What:   fmt.Sprintf("%s is a copy of disk %s, which is in use; the copy isn't used", where(d), of),
+				Do:     "remove the copy, or wipe it: sanctl disk wipe " + d.ID(),
+			})
+		}
+	}
+	return all
+}
+
+// unrecorded lists tags to add and to remove so that a group's tags name the
+// disks that it lies on today. A disk that tells neither serial number nor WWN
+// has no name that would last.
+func unrecorded(g lvm.Group, f Facts) (add, remove []string) {
+	recorded := members(g)
+	for _, m := range f.membersOf(g) {
+		old := recorded[m.pv.UUID]
+		if !m.here || m.disk.ID() == m.disk.Name || m.disk.Is(old) {
+			continue
+		}
+		add = append(add, memberTag(m.pv.UUID, m.id))
+		if old != "" {
+			remove = append(remove, memberTag(m.pv.UUID, old))
+		}
+	}
+	return add, remove
+}
+
+// planRecord plans that the group's tags name the disks of the day. lame names
+// missing disks: without them, LVM's metadata isn't changed.
+func (p *Plan) planRecord(g lvm.Group, f Facts, lame string) {
+	add, remove := unrecorded(g, f)
+	switch {
+	case len(add) == 0:
+	case lame != "":
+		p.problem(status.Degraded, fmt.Sprintf("pool %s lies on other disks than it was made on, which can't be recorded while %s is missing", g.Name, lame),
+			"connect or replace the disk; until then, don't connect a disk that one of the pool's was copied from")
+	default:
+		s := RecordDisks{Pool: g.Name, Add: add, Remove: remove}
+		for _, pv := range g.Physical {
+			s.Paths = append(s.Paths, pv.Path)
+		}
+		p.Steps = append(p.Steps, s)
+		p.Again = true
+	}
+}
+
+// RecordDisks makes the group's tags name the disks that it lies on, before it
+// is used on them.
+type RecordDisks struct {
+	Pool        string
+	Paths       []string
+	Add, Remove []string
+}
+
+func (s RecordDisks) String() string { return "record on which disks pool " + s.Pool + " lies" }
+
+// Risk is that of a change of tags.
+func (RecordDisks) Risk() Risk { return Safe }

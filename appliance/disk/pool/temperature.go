@@ -1,0 +1,47 @@
+package pool
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/task"
+)
+
+// temperaturePeriod is how often disks are asked how warm they are.
+const temperaturePeriod = time.Minute
+
+// Temperatures returns the task that asks disks how warm they are, one after
+// another, so that Status needn't wait for a disk.
+func (m *Manager) Temperatures() task.Task {
+	return task.Func("disk temperatures", func(ctx context.Context) error {
+		tick := time.NewTicker(temperaturePeriod)
+		defer tick.Stop()
+		for {
+			m.readTemperatures(ctx)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+func (m *Manager) readTemperatures(ctx context.Context) {
+	now := map[string]int{}
+	for _, d := range m.known().Disks {
+		if ctx.Err() != nil {
+			return
+		}
+		if c, ok := disk.Temperature(m.o.Sysfs, d.Name); ok {
+			now[d.Name+" "+d.ID()] = c
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !maps.Equal(m.celsius, now) {
+		m.celsius = now // a new map: Status may be reading the old one
+	}
+}
