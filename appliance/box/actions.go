@@ -13,5 +13,6 @@ func (b *box) actions() []api.Action {
 		b.diskActions(),
 		b.transferActions(),
 		b.poolActions(),
+		b.volumeActions(),
 	)
 }

@@ -15,6 +15,7 @@ import (
 
 	"sanstick/appliance/api"
 	"sanstick/appliance/config"
+	"sanstick/appliance/disk/pool"
 )
 
 func (b *box) configActions() []api.Action {
@@ -149,6 +150,7 @@ func (s *storage) apply(ctx context.Context, next *settings) error {
 		}
 		s.log.Error("Not all pools are usable", "error", err)
 	}
+	s.keepNumbers(ctx)
 	var targets, gone []*export
 	for _, e := range s.targets {
 		if !slices.ContainsFunc(next.config.Targets, func(t config.Target) bool { return t.IQN == e.config.IQN }) {
@@ -196,7 +198,7 @@ func (s *storage) change(old, e *export) {
 // interrupts says whose work a configuration would interrupt, and how.
 func (s *storage) interrupts(next *config.Config) []string {
 	var out []string
-	sessions := s.server.Sessions()
+	sessions, kept := s.server.Sessions(), s.box.pools.LUNs()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, x := range sessions {
@@ -205,7 +207,7 @@ func (s *storage) interrupts(next *config.Config) []string {
 			continue
 		}
 		e := s.targets[i]
-		if why := interruption(e, x.Initiator, next); why != "" {
+		if why := interruption(e, x.Initiator, next, kept); why != "" {
 			out = append(out, fmt.Sprintf("%s uses target %s, %s", x.Initiator, e.config.Name, why))
 		}
 	}
@@ -213,7 +215,7 @@ func (s *storage) interrupts(next *config.Config) []string {
 }
 
 // interruption says what an initiator of a target would lose; empty for nothing.
-func interruption(e *export, initiator string, next *config.Config) string {
+func interruption(e *export, initiator string, next *config.Config, kept []pool.LUN) string {
 	i := slices.IndexFunc(next.Targets, func(t config.Target) bool { return t.IQN == e.config.IQN })
 	if i < 0 {
 		return "which goes"
@@ -223,9 +225,10 @@ func interruption(e *export, initiator string, next *config.Config) string {
 	if !slices.ContainsFunc(t.Initiators, allowed) {
 		return "and may not any more"
 	}
+	numbers := lunNumbers(t, kept, poolIn(next))
 	for _, u := range e.units {
-		if n := u.lun.Number; n >= len(t.Volumes) || t.Volumes[n] != u.lun.Volume {
-			return fmt.Sprintf("of which LUN %d is another one or goes", n)
+		if n, stays := numbers[u.lun.Volume]; !stays || n != u.lun.Number {
+			return fmt.Sprintf("of which LUN %d is another one or goes", u.lun.Number)
 		}
 	}
 	return ""

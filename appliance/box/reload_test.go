@@ -32,7 +32,7 @@ func TestInterruption(t *testing.T) {
 		{"volume gone", with(func(c *config.Target) { c.Volumes = []string{"a"} }), "LUN 1"},
 		{"volumes swapped", with(func(c *config.Target) { c.Volumes = []string{"b", "a"} }), "LUN 0"},
 	} {
-		if got := interruption(e, "iqn.2006-12.local:me", tt.next); !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") {
+		if got := interruption(e, "iqn.2006-12.local:me", tt.next, nil); !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -27,10 +27,11 @@ type storage struct {
 	server *target.Server
 	ready  chan struct{} // closed when the target listens
 
-	changed   chan struct{}        // filled when disks came or went
-	applies   chan applyRequest    // configurations to go over to
-	withholds chan withholdRequest // things to do to volumes that nobody uses
-	volumes   map[string]*opened   // by name
+	changed   chan struct{}              // filled when disks came or went
+	applies   chan applyRequest          // configurations to go over to
+	withholds chan withholdRequest       // things to do to volumes that nobody uses
+	works     chan func(context.Context) // what else changes what is served
+	volumes   map[string]*opened         // by name
 	space     *spaceUnits
 
 	mu      sync.Mutex // guards what follows, and each export's fields but config
@@ -63,7 +64,7 @@ type opened struct {
 }
 
 func newStorage(b *box) (*storage, error) {
-	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), withholds: make(chan withholdRequest), volumes: map[string]*opened{}, space: newSpaceUnits()}
+	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), withholds: make(chan withholdRequest), works: make(chan func(context.Context)), volumes: map[string]*opened{}, space: newSpaceUnits()}
 	o := target.Options{Log: b.log, Memory: targetMemory(memory(b.o.ProcDir).Total), MaxConnections: maxConnections}
 	if portal := b.portal; portal != "" {
 		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
@@ -111,6 +112,7 @@ func (s *storage) Run(ctx context.Context) error {
 	if err := s.box.pools.RemoveTemporary(ctx, ""); err != nil {
 		s.log.Error("Cannot remove what interrupted exports have left", "error", err)
 	}
+	s.keepNumbers(ctx)
 	for _, e := range s.targets {
 		s.export(e)
 	}
@@ -131,6 +133,7 @@ func (s *storage) Run(ctx context.Context) error {
 		s.box.pools.Watch(),
 		s.box.pools.Temperatures(),
 		s.box.pools.Guard(),
+		s.box.pools.Chores(),
 	)
 }
 
@@ -154,10 +157,13 @@ func (s *storage) follow(ctx context.Context) error {
 			r.done <- s.apply(ctx, r.settings)
 		case r := <-s.withholds:
 			r.done <- s.withheld(r)
+		case do := <-s.works:
+			do(ctx)
 		case <-s.changed:
 		}
 		for _, e := range s.targets {
 			if s.cameLate(e) {
+				s.keepNumbers(ctx)
 				s.drop(e)
 				s.export(e)
 			}
@@ -169,7 +175,7 @@ func (s *storage) follow(ctx context.Context) error {
 func (s *storage) cameLate(e *export) bool {
 	for _, name := range e.config.Volumes {
 		has := slices.ContainsFunc(e.units, func(u unit) bool { return u.lun.Volume == name })
-		if _, _, _, err := s.volume(name); !has && err == nil {
+		if _, err := s.volume(name); !has && err == nil {
 			return true
 		}
 	}
@@ -180,10 +186,12 @@ func (s *storage) cameLate(e *export) bool {
 func specs(s settings) []pool.Spec {
 	var out []pool.Spec
 	for _, p := range s.config.Pools {
-		spec := pool.Spec{Name: p.Name, Layout: p.Layout, Disks: p.Disks, Spares: p.Spares, SpareAfter: p.SpareAfter, ScrubEvery: p.ScrubEvery, ActivateOnly: !s.trusted}
+		spec := pool.Spec{Name: p.Name, Layout: p.Layout, Disks: p.Disks, Spares: p.Spares, SpareAfter: p.SpareAfter, ScrubEvery: p.ScrubEvery, ActivateOnly: !s.trusted, Trash: s.config.Trash}
 		for _, v := range s.config.Volumes {
 			if v.Pool == p.Name {
-				spec.Volumes = append(spec.Volumes, pool.VolumeSpec{Name: v.Name, Size: v.Size, Priority: v.Priority})
+				spec.Volumes = append(spec.Volumes, pool.VolumeSpec{
+					Name: v.Name, Size: v.Size, Priority: v.Priority, From: v.From, Thick: v.Thick, Block: v.Block, Schedule: pool.Schedule(v.Snapshot),
+				})
 			}
 		}
 		out = append(out, spec)
@@ -207,7 +215,13 @@ func (s *storage) export(e *export) {
 // others.
 func (s *storage) openAll(c config.Target) (units []unit, luns []target.LUN, err error) {
 	var failed []error
-	for i, name := range c.Volumes {
+	numbers := s.numbers(c)
+	for _, name := range c.Volumes {
+		i, ok := numbers[name]
+		if !ok {
+			failed = append(failed, fmt.Errorf("volume %s: the target has no LUN number left below %d; numbers of deleted volumes come free when the trash is emptied", name, maxLUN+1))
+			continue
+		}
 		v, err := s.open(name)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("LUN %d: %w", i, err))
@@ -242,14 +256,13 @@ func (s *storage) set(e *export, units []unit, served bool, err error) {
 	}
 }
 
-// volume finds an active volume by its name.
-func (s *storage) volume(name string) (path, uuid string, size int64, err error) {
-	vols := s.box.settings().config.Volumes
-	i := slices.IndexFunc(vols, func(v config.Volume) bool { return v.Name == name })
-	if i < 0 {
-		return "", "", 0, fmt.Errorf("volume %s is not configured", name)
+// volume finds an active volume, or a snapshot, by its name.
+func (s *storage) volume(name string) (pool.Export, error) {
+	in := poolIn(s.box.settings().config)(name)
+	if in == "" {
+		return pool.Export{}, fmt.Errorf("volume %s is not configured", name)
 	}
-	return s.box.pools.Volume(vols[i].Pool, name)
+	return s.box.pools.Export(in, name)
 }
 
 // open opens the volume called name as a logical unit, or gives it one more
@@ -260,18 +273,22 @@ func (s *storage) open(name string) (*opened, error) {
 		v.users++
 		return v, nil
 	}
-	path, uuid, size, err := s.volume(name)
+	v, err := s.volume(name)
 	if err != nil {
 		return nil, err
 	}
 	// A thin volume of dm-thin reads zeros where nothing was written.
-	dev, err := blkdev.Open(path, blkdev.Options{ReadsZero: true})
+	dev, err := blkdev.Open(v.Path, blkdev.Options{ReadsZero: v.Thin, LogicalBlock: v.Block, ReadOnly: v.ReadOnly})
 	if err != nil {
 		return nil, err
 	}
-	naa := scsi.NAAFromUUID(uuid)
-	id := scsi.Identity{Vendor: "SANSTICK", Product: "VOLUME", Revision: "1", Serial: scsi.SerialFromUUID(uuid), NAA: naa}
-	su, err := scsi.NewUnit(dev, scsi.UnitOptions{Identity: id, Thin: true, Space: s.spaceOf(name)})
+	naa := scsi.NAAFromUUID(v.Identity)
+	id := scsi.Identity{Vendor: "SANSTICK", Product: "VOLUME", Revision: "1", Serial: scsi.SerialFromUUID(v.Identity), NAA: naa}
+	o := scsi.UnitOptions{Identity: id, Thin: v.Thin && !v.ReadOnly, ReadOnly: v.ReadOnly}
+	if o.Thin {
+		o.Space = s.spaceOf(name)
+	}
+	su, err := scsi.NewUnit(dev, o)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -279,7 +296,7 @@ func (s *storage) open(name string) (*opened, error) {
 	s.volumes[name] = &opened{
 		device: dev,
 		scsi:   su,
-		info:   status.LUN{Volume: name, NAA: fmt.Sprintf("naa.%x", naa), Serial: id.Serial, Size: size},
+		info:   status.LUN{Volume: name, NAA: fmt.Sprintf("naa.%x", naa), Serial: id.Serial, Size: v.Size, ReadOnly: v.ReadOnly},
 		users:  1,
 	}
 	return s.volumes[name], nil

@@ -210,6 +210,8 @@ type LUN struct {
 	NAA    string `json:"naa"`
 	Serial string `json:"serial"`
 	Size   int64  `json:"size"`
+
+	ReadOnly bool `json:"read_only,omitempty"` // a snapshot
 }
 
 // Session is an initiator's session with a target.

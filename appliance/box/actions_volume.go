@@ -1,0 +1,127 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sanstick/appliance/api"
+	"sanstick/appliance/config"
+	"sanstick/appliance/sys"
+)
+
+func (b *box) volumeActions() []api.Action {
+	return []api.Action{
+		api.SnapshotVolume.Handle(b.snapshotVolume),
+		api.CloneVolume.Handle(b.cloneVolume),
+		api.RevertVolume.Handle(b.revertVolume),
+		api.PromoteVolume.Handle(b.promoteVolume),
+		api.RenameVolume.Handle(b.renameVolume),
+		api.DeleteVolume.Handle(b.deleteVolume),
+		api.RestoreVolume.Handle(b.restoreVolume),
+		api.PurgeVolume.Handle(b.purgeVolume),
+	}
+}
+
+// volumeError leaves out the advice to try again where that is of no use: what
+// package pool refuses says itself what to do.
+func volumeError(err error) error {
+	var exit *sys.ExitError
+	if err == nil || errors.As(err, &exit) {
+		return err
+	}
+	return &api.Error{Message: err.Error()}
+}
+
+func (b *box) snapshotVolume(ctx context.Context, q api.SnapshotVolumeRequest, _ func(api.Progress)) (a api.NameAnswer, err error) {
+	if q.Name != "" {
+		if err := config.CheckSnapshotName(q.Name); err != nil {
+			return a, badName(q.Name, err)
+		}
+	}
+	a.Name, err = b.pools.Snapshot(ctx, q.Volume, q.Name)
+	return a, volumeError(err)
+}
+
+func badName(name string, err error) error {
+	return &api.Error{Message: fmt.Sprintf("the name %q %v", name, err)}
+}
+
+func (b *box) cloneVolume(ctx context.Context, q api.CloneVolumeRequest, _ func(api.Progress)) (api.NameAnswer, error) {
+	if err := config.CheckVolumeName(q.Name); err != nil {
+		return api.NameAnswer{}, badName(q.Name, err)
+	}
+	return api.NameAnswer{Name: q.Name}, volumeError(b.pools.Clone(ctx, q.From, q.Name))
+}
+
+func (b *box) revertVolume(ctx context.Context, q api.RevertVolumeRequest, progress func(api.Progress)) (a api.KeptAnswer, err error) {
+	volume, _, isSnapshot := strings.Cut(q.Snapshot, "@")
+	if !isSnapshot {
+		return a, &api.Error{Message: fmt.Sprintf("%q is no snapshot; name one, as in golden@monday", q.Snapshot)}
+	}
+	err = b.storage.replace(ctx, volume, q.Force, progress, func(ctx context.Context) error {
+		a.Kept, err = b.pools.Revert(ctx, q.Snapshot)
+		return err
+	})
+	return a, volumeError(err)
+}
+
+func (b *box) promoteVolume(ctx context.Context, q api.PromoteVolumeRequest, progress func(api.Progress)) (a api.KeptAnswer, err error) {
+	err = b.storage.replace(ctx, q.Volume, q.Force, progress, func(ctx context.Context) error {
+		a.Kept, err = b.pools.Promote(ctx, q.Clone, q.Volume)
+		return err
+	})
+	return a, volumeError(err)
+}
+
+func (b *box) renameVolume(ctx context.Context, q api.RenameVolumeRequest, _ func(api.Progress)) (api.NameAnswer, error) {
+	a := api.NameAnswer{Name: q.New}
+	if err := config.CheckVolumeName(q.New); err != nil {
+		return a, badName(q.New, err)
+	}
+	err := b.storage.work(ctx, func(ctx context.Context) error {
+		if err := b.pools.Rename(ctx, q.Old, q.New); err != nil {
+			return err
+		}
+		b.storage.renamed(q.Old[strings.IndexByte(q.Old, '/')+1:], q.New)
+		return nil
+	})
+	return a, volumeError(err)
+}
+
+func (b *box) deleteVolume(ctx context.Context, q api.DeleteVolumeRequest, _ func(api.Progress)) (api.NameAnswer, error) {
+	a := api.NameAnswer{Name: q.Name}
+	name := q.Name[strings.IndexByte(q.Name, '/')+1:]
+	// On the goroutine that owns the targets, so that nobody begins to serve it.
+	err := b.storage.work(ctx, func(ctx context.Context) error {
+		for _, t := range b.settings().config.Targets {
+			if slices.ContainsFunc(t.Volumes, func(v string) bool { return v == name || q.Snapshots && strings.HasPrefix(v, name+"@") }) {
+				return fmt.Errorf("%s is in the configuration of target %s; take it out and do sanctl config apply", q.Name, t.Name)
+			}
+		}
+		return b.pools.Delete(ctx, q.Name, q.Snapshots)
+	})
+	return a, volumeError(err)
+}
+
+func (b *box) restoreVolume(ctx context.Context, q api.RestoreVolumeRequest, _ func(api.Progress)) (a api.NameAnswer, err error) {
+	if q.As != "" {
+		volume, snapshot, isSnapshot := strings.Cut(q.As, "@")
+		err := config.CheckVolumeName(volume)
+		if isSnapshot && err == nil {
+			err = config.CheckSnapshotName(snapshot)
+		}
+		if err != nil {
+			return a, badName(q.As, err)
+		}
+	}
+	a.Name, err = b.pools.Restore(ctx, q.Name, q.As)
+	b.storage.poolsChanged() // a target may have waited for it
+	return a, volumeError(err)
+}
+
+func (b *box) purgeVolume(ctx context.Context, q api.PurgeVolumeRequest, _ func(api.Progress)) (api.NameAnswer, error) {
+	return api.NameAnswer{Name: q.Name}, volumeError(b.pools.Purge(ctx, q.Name))
+}
