@@ -28,6 +28,7 @@ func commands() []command {
 	var all []command
 	for _, area := range [][]command{
 		statusCommands(),
+		volumeCommands(),
 		configCommands(),
 		inventoryCommands(),
 		diskCommands(),
