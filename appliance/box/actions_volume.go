@@ -123,5 +123,5 @@ func (b *box) restoreVolume(ctx context.Context, q api.RestoreVolumeRequest, _ f
 }
 
 func (b *box) purgeVolume(ctx context.Context, q api.PurgeVolumeRequest, _ func(api.Progress)) (api.NameAnswer, error) {
-	return api.NameAnswer{Name: q.Name}, volumeError(b.pools.Purge(ctx, q.Name))
+	return api.NameAnswer(q), volumeError(b.pools.Purge(ctx, q.Name))
 }
