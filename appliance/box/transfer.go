@@ -18,7 +18,7 @@ import (
 
 // savePeriod is how often it is noted how far an import is: what is done again
 // at most after a power cut.
-const savePeriod = 30 * time.Second
+const savePeriod = 10 * time.Second
 
 func (b *box) transferActions() []api.Action {
 	return []api.Action{

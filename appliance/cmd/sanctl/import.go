@@ -51,7 +51,7 @@ ever written to it. No initiator may be logged in to a target that has it.
 The volume isn't served until the import is done and everything is on
 stable storage. An import that was interrupted (by Ctrl-C, the network, a
 power cut) leaves a volume that isn't served; the same command goes on
-where it was, at most half a minute's work earlier. The standard input
+where it was, at most some seconds' work earlier. The standard input
 can't be read again, so such an import starts again. What is zero in the
 image takes no space.
 

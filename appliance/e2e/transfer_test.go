@@ -1,0 +1,278 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const transferTOML = `
+hostname = "attic"
+
+[[pool]]
+name   = "tank"
+disks  = ["` + serial1 + `", "` + serial2 + `"]
+layout = "mirror"
+
+[[volume]]
+name = "vm1"
+pool = "tank"
+size = "256MiB"
+
+[[volume]]
+name = "vm2"
+pool = "tank"
+size = "128MiB"
+
+[[volume]]
+name = "copy"
+pool = "tank"
+size = "256MiB"
+
+[[target]]
+name       = "vm1"
+iqn        = "` + iqn + `"
+volumes    = ["vm1"]
+initiators = ["*"]
+
+[[target]]
+name       = "vm2"
+iqn        = "` + iqnCHAP + `"
+volumes    = ["vm2"]
+initiators = ["*"]
+
+[[target]]
+name       = "copy"
+iqn        = "` + iqnCopy + `"
+volumes    = ["copy"]
+initiators = ["*"]
+`
+
+const iqnCopy = "iqn.2006-12.test.sanstick:copy"
+
+// TestTransfer brings images in and takes exports out, with the daemon killed
+// in between.
+func TestTransfer(t *testing.T) {
+	s := newSite(t, transferTOML)
+	web := newImages(t)
+	real := realImage(t)
+	m := s.boot(t, s.disks...)
+	m.awaitLUN(t, iqn)
+
+	t.Run("qcow2 from a web server", func(t *testing.T) {
+		run(t, "qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", real, web.path("real.qcow2"))
+		a := m.imports(t, "vm1", web.url("real.qcow2"))
+		if a.Format != "qcow2" || len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "GPT") {
+			t.Errorf("%+v", a)
+		}
+		m.awaitLUN(t, iqn)
+		// What a partitioning program makes of the image on a larger disk.
+		want := filepath.Join(t.TempDir(), "want.img")
+		run(t, "cp", real, want)
+		run(t, "truncate", "-s", "256M", want)
+		run(t, "sgdisk", "-e", want)
+		compare(t, want, m)
+		m.fails(t, "sanctl volume import vm1 "+web.url("real.qcow2"), "isn't empty")
+	})
+
+	t.Run("the daemon dies under it", func(t *testing.T) {
+		data := web.random(t, "slow.raw", 60<<20)
+		web.rate.Store("slow.raw", 2<<20)
+		m.shell(t, "sanctl volume import vm2 "+web.url("slow.raw")+" >/tmp/cut.log 2>&1 &")
+		for first := m.unserved(t, "vm2", iqnCHAP); m.unserved(t, "vm2", iqnCHAP) == first; {
+			time.Sleep(time.Second) // until more is safe than nothing
+		}
+		m.shell(t, "kill -9 $(pidof appliance)")
+		m.awaitLUN(t, iqn) // the daemon is back
+		m.unserved(t, "vm2", iqnCHAP)
+		m.fails(t, "sanctl volume export vm2 -o /tmp/half", "isn't finished")
+
+		web.rate.Delete("slow.raw")
+		before := web.served("slow.raw")
+		a := m.imports(t, "vm2", web.url("slow.raw"))
+		if a.Resumed <= 0 || web.served("slow.raw")-before > int64(len(data))-a.Resumed+4<<20 {
+			t.Errorf("resumed at %d, and %d of %d bytes were fetched", a.Resumed, web.served("slow.raw")-before, len(data))
+		}
+		m.awaitLUN(t, iqnCHAP)
+		run(t, "qemu-img", "compare", "-f", "raw", "-F", "raw", web.path("slow.raw"), m.url(iqnCHAP))
+	})
+
+	t.Run("exports, and changes", func(t *testing.T) {
+		m.succeeds(t, "sanctl volume snapshot vm1 monday")
+		m.succeeds(t, "sanctl volume export vm1@monday --format stream -o /tmp/monday")
+		m.succeeds(t, "sanctl volume verify vm1@monday /tmp/monday")
+		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 100M 1M", "-c", "write -z 10M 2M", "-c", "flush", m.url(iqn))
+		m.fails(t, "sanctl volume verify vm1 /tmp/monday", "bytes 10485760 to")
+		m.succeeds(t, "sanctl volume snapshot vm1 tuesday")
+		out := m.succeeds(t, "sanctl volume export vm1@tuesday --since monday -o /tmp/tuesday; wc -c /tmp/tuesday")
+		var size int64
+		for line := range strings.Lines(out) {
+			fmt.Sscanf(line, "%d /tmp/tuesday", &size)
+		}
+		if size < 1<<20 || size > 2<<20 {
+			t.Errorf("the changes take %d bytes:\n%s", size, out)
+		}
+		m.fails(t, "sanctl volume import copy --incremental /tmp/tuesday", "import what comes before them")
+		m.succeeds(t, "sanctl volume import copy /tmp/monday")
+		m.succeeds(t, "sanctl volume import copy --incremental /tmp/tuesday")
+		m.awaitLUN(t, iqnCopy)
+		run(t, "qemu-img", "compare", "-f", "raw", "-F", "raw", m.url(iqn), m.url(iqnCopy))
+		m.fails(t, "sanctl volume import copy --incremental /tmp/tuesday", "was changed since its snapshot")
+		m.fails(t, "sanctl volume import copy --overwrite /dev/null", "")
+		// A file that lacks its end is none.
+		m.fails(t, "head -c 1000000 /tmp/tuesday >/tmp/cut; sanctl volume import vm2 --overwrite --incremental /tmp/cut", "")
+		// A volume in use is exported as of one moment, and nothing is left.
+		m.succeeds(t, "sanctl volume export vm1 --format stream --zstd -o /tmp/live.zst")
+		m.succeeds(t, "sanctl volume verify vm1@tuesday /tmp/live.zst")
+		if lvs := m.shell(t, "lvm lvs"); strings.Contains(lvs, "export-") {
+			t.Errorf("a temporary snapshot was left:\n%s", lvs)
+		}
+	})
+	m.Kill()
+}
+
+// imported is what sanctl volume import answers.
+type imported struct {
+	Format  string   `json:"format"`
+	Resumed int64    `json:"resumed"`
+	Notes   []string `json:"notes"`
+}
+
+// imports runs sanctl volume import and returns its answer.
+func (m *machine) imports(t *testing.T, volume, from string) (a imported) {
+	t.Helper()
+	out := m.succeeds(t, "sanctl volume import --json "+volume+" "+from)
+	start := max(0, strings.Index(out, "\n{"))
+	if err := json.NewDecoder(strings.NewReader(out[start:])).Decode(&a); err != nil {
+		t.Fatalf("cannot read the answer: %v\n%s", err, out)
+	}
+	return a
+}
+
+func (m *machine) succeeds(t *testing.T, command string) string {
+	t.Helper()
+	out := m.shell(t, "if "+command+"; then echo WENT''-WELL; fi")
+	if !strings.Contains(out, "WENT-WELL") {
+		t.Fatalf("%s failed:\n%s", command, out)
+	}
+	return out
+}
+
+func (m *machine) fails(t *testing.T, command, words string) {
+	t.Helper()
+	out := m.shell(t, "if "+command+"; then echo WENT''-WELL; fi")
+	if strings.Contains(out, "WENT-WELL") || !strings.Contains(strings.Join(strings.Fields(out), " "), words) {
+		t.Errorf("%s: should fail with %q:\n%s", command, words, out)
+	}
+}
+
+// unserved fails unless a volume under import is told of and not served, and
+// returns what is told.
+func (m *machine) unserved(t *testing.T, volume, iqn string) string {
+	t.Helper()
+	deadline := time.Now().Add(bootTime)
+	for {
+		for _, p := range m.status(t).Problems {
+			if strings.Contains(p.What, "volume "+volume+" is being imported into") {
+				if err := m.tryLogin(t.Context(), iqn); err == nil {
+					t.Errorf("%s is served", iqn)
+				}
+				return p.What
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the status doesn't tell of the import")
+		}
+	}
+}
+
+// images is a web server on the host, which the machine sees as 10.0.2.2.
+type images struct {
+	dir  string
+	port int
+	rate sync.Map // file: bytes a second
+
+	mu   sync.Mutex
+	sent map[string]int64
+}
+
+func newImages(t *testing.T) *images {
+	t.Helper()
+	w := &images{dir: t.TempDir(), sent: map[string]int64{}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.port = l.Addr().(*net.TCPAddr).Port
+	srv := &http.Server{Handler: w}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	t.Cleanup(func() { srv.Close(); <-done })
+	return w
+}
+
+func (w *images) path(name string) string { return filepath.Join(w.dir, name) }
+func (w *images) url(name string) string  { return fmt.Sprintf("http://10.0.2.2:%d/%s", w.port, name) }
+
+func (w *images) served(name string) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sent[name]
+}
+
+// random makes a file of that name.
+func (w *images) random(t *testing.T, name string, size int) []byte {
+	t.Helper()
+	f, err := os.Open("/dev/urandom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, size)
+	if _, err := io.ReadFull(f, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.path(name), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (w *images) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	name := filepath.Base(r.URL.Path)
+	http.ServeFile(&slowWriter{rw, w, name}, r, w.path(name))
+}
+
+type slowWriter struct {
+	http.ResponseWriter
+	w    *images
+	name string
+}
+
+func (s *slowWriter) Write(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		part := p[n:min(len(p), n+64<<10)]
+		if rate, ok := s.w.rate.Load(s.name); ok {
+			time.Sleep(time.Duration(len(part)) * time.Second / time.Duration(rate.(int)))
+		}
+		m, err := s.ResponseWriter.Write(part)
+		n += m
+		s.w.mu.Lock()
+		s.w.sent[s.name] += int64(m)
+		s.w.mu.Unlock()
+		if err != nil {
+			return n, err
+		}
+	}
+	return len(p), nil
+}
