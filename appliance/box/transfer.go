@@ -76,7 +76,7 @@ func (b *box) fill(ctx context.Context, i pool.Import, src image.Source, to *poo
 	if err != nil {
 		return a, fmt.Errorf("volume %s is in use: %w", i.Name, err)
 	}
-	defer func() { err = errors.Join(err, dev.Close()) }()
+	defer dev.Close() // finish does it before, and looks at the error
 	if i.Start == 0 && !i.Blank {
 		progress(api.Progress{What: "emptying volume " + i.Name})
 		if err := transfer.Empty(ctx, dev); err != nil {
@@ -121,7 +121,7 @@ func (b *box) change(ctx context.Context, i pool.Import, s *stream.Reader, to *p
 	if err != nil {
 		return a, fmt.Errorf("volume %s is in use: %w", i.Name, err)
 	}
-	defer func() { err = errors.Join(err, dev.Close()) }()
+	defer dev.Close() // finish does it before, and looks at the error
 	err = transfer.Apply(ctx, dev, s, func(at int64) {
 		progress(api.Progress{What: "changing volume " + i.Name, Done: at, Total: max(s.Size, 0)})
 	})
