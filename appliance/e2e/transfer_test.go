@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sanstick/target/iscsitest"
 )
 
 const transferTOML = `
@@ -83,6 +85,15 @@ func TestTransfer(t *testing.T) {
 		run(t, "sgdisk", "-e", want)
 		compare(t, want, m)
 		m.fails(t, "sanctl volume import vm1 "+web.url("real.qcow2"), "isn't empty")
+		c, err := iscsitest.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", m.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Login(iscsitest.Names("iqn.2006-12.test.sanstick:busy", iqn)...); err != nil {
+			t.Fatal(err)
+		}
+		m.fails(t, "sanctl volume import vm1 --overwrite "+web.url("real.qcow2"), "iqn.2006-12.test.sanstick:busy is logged in")
 	})
 
 	t.Run("the daemon dies under it", func(t *testing.T) {
