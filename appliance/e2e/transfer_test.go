@@ -67,7 +67,11 @@ const iqnCopy = "iqn.2006-12.test.sanstick:copy"
 func TestTransfer(t *testing.T) {
 	s := newSite(t, transferTOML)
 	web := newImages(t)
-	real := realImage(t)
+	real := filepath.Join(s.dir, "real.img")
+	web.random(t, "random", 20<<20)
+	run(t, "cp", web.path("random"), real)
+	run(t, "sgdisk", "-Z", real)
+	run(t, "sgdisk", "-n", "1:2048:0", real)
 	m := s.boot(t, s.disks...)
 	m.awaitLUN(t, iqn)
 
@@ -97,9 +101,9 @@ func TestTransfer(t *testing.T) {
 	})
 
 	t.Run("the daemon dies under it", func(t *testing.T) {
-		data := web.random(t, "slow.raw", 60<<20)
-		web.rate.Store("slow.raw", 2<<20)
-		m.shell(t, "sanctl volume import vm2 "+web.url("slow.raw")+" >/tmp/cut.log 2>&1 &")
+		data := web.random(t, "slow.raw", 24<<20)
+		web.rate.Store("slow.raw", 1<<20)
+		m.shell(t, "sanctl volume import vm2 "+web.url("slow.raw")+" >/tmp/cut.log 2>&1 & true")
 		for first := m.unserved(t, "vm2", iqnCHAP); m.unserved(t, "vm2", iqnCHAP) == first; {
 			time.Sleep(time.Second) // until more is safe than nothing
 		}
