@@ -41,6 +41,7 @@ type ThinPool struct {
 	UsedChunks, TotalChunks     int64
 	ReadOnly, OutOfSpace        bool
 	NeedsCheck                  bool
+	Reserved                    bool // a copy of the metadata: see ReserveMetadata
 }
 
 // Thin is the status of a thin volume.
@@ -130,6 +131,7 @@ func (d *Device) parse(f []string) error {
 		if err == nil {
 			p.UsedChunks, p.TotalChunks, err = fraction(f[2])
 		}
+		p.Reserved = f[3] != "-"
 		p.ReadOnly, p.OutOfSpace = f[4] == "ro", f[4] == "out_of_data_space"
 		for _, w := range f[5:] {
 			p.NeedsCheck = p.NeedsCheck || w == "needs_check"

@@ -29,6 +29,7 @@ tank-thinpool_tdata_rimage_1-missing_0_0: 0 327680 error
 		}},
 		{name: "resync", out: "t-m: 0 8 raid raid1 2 Aa 4/8 recover 0 0 -", want: []lvm.Device{{Name: "t-m", Size: 4096, Type: "raid", Raid: &lvm.Raid{Legs: "Aa", Synced: 4, Total: 8, Action: "recover"}}}},
 		{name: "out of space", out: "t-p: 0 8 thin-pool 1 2/3 4/4 - out_of_data_space discard_passdown queue_if_no_space - 1024", want: []lvm.Device{{Name: "t-p", Size: 4096, Type: "thin-pool", ThinPool: &lvm.ThinPool{UsedMetadata: 2, TotalMetadata: 3, UsedChunks: 4, TotalChunks: 4, OutOfSpace: true}}}},
+		{name: "metadata reserved", out: "t-p: 0 8 thin-pool 1 2/3 4/4 17 rw discard_passdown queue_if_no_space - 1024", want: []lvm.Device{{Name: "t-p", Size: 4096, Type: "thin-pool", ThinPool: &lvm.ThinPool{UsedMetadata: 2, TotalMetadata: 3, UsedChunks: 4, TotalChunks: 4, Reserved: true}}}},
 		{name: "needs check", out: "t-p: 0 8 thin-pool 1 2/3 4/4 - ro discard_passdown queue_if_no_space needs_check 1024", want: []lvm.Device{{Name: "t-p", Size: 4096, Type: "thin-pool", ThinPool: &lvm.ThinPool{UsedMetadata: 2, TotalMetadata: 3, UsedChunks: 4, TotalChunks: 4, ReadOnly: true, NeedsCheck: true}}}},
 		{name: "failed", out: "t-p: 0 8 thin-pool Fail\nt-v: 0 8 thin Fail\n", want: []lvm.Device{
 			{Name: "t-p", Size: 4096, Type: "thin-pool", ThinPool: &lvm.ThinPool{Failed: true}},

@@ -63,9 +63,13 @@ func (m *Manager) temporaryName() string {
 }
 
 // RemoveTemporary removes a temporary snapshot for good. With an empty name it
-// removes all that an earlier run of the daemon has left.
+// removes everything of exports that an earlier run of the daemon has left.
 func (m *Manager) RemoveTemporary(ctx context.Context, name string) error {
 	var names []string
+	var errs []error
+	if name == "" {
+		errs = append(errs, m.releaseMetadata(ctx))
+	}
 	for _, g := range m.known().LVM.Groups {
 		for _, v := range g.Logical {
 			full := g.Name + "/" + shown(v.Name)
@@ -74,7 +78,6 @@ func (m *Manager) RemoveTemporary(ctx context.Context, name string) error {
 			}
 		}
 	}
-	var errs []error
 	for _, name := range names {
 		errs = append(errs, m.change(ctx, name, hasKind(snapshot), func(ctx context.Context, g lvm.Group) error {
 			v, _ := g.Volume(inLVM(unqualified(name)))
@@ -90,6 +93,23 @@ func (m *Manager) RemoveTemporary(ctx context.Context, name string) error {
 			}
 			return m.lvm.RemoveTrashed(ctx, g.Name, v.UUID, tag)
 		}))
+	}
+	return errors.Join(errs...)
+}
+
+// releaseMetadata releases copies of pools' metadata that were left reserved.
+func (m *Manager) releaseMetadata(ctx context.Context) error {
+	devices, err := m.lvm.Devices(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, g := range m.known().LVM.Groups {
+		for _, d := range devices {
+			if ours(g) && d.Name == poolDevice(g.Name) && d.ThinPool != nil && d.ThinPool.Reserved {
+				errs = append(errs, m.lvm.ReleaseMetadata(ctx, g.Name, dataVolume))
+			}
+		}
 	}
 	return errors.Join(errs...)
 }

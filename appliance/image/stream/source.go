@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"sanstick/appliance/image"
 )
@@ -84,6 +85,10 @@ func (s *source) take(n int64) {
 	s.run.Off, s.run.Len, s.at = s.run.Off+n, s.run.Len-n, s.at+n
 }
 
+// alive is how often something is sent, though there be nothing but zeros: who
+// receives gives up when nothing comes for long.
+const alive = 3 * time.Second
+
 // Write sends a whole source as a stream. tell, if not nil, is called with how
 // far it is.
 func Write(w io.Writer, h Header, src image.Source, tell func(done int64)) error {
@@ -91,7 +96,7 @@ func Write(w io.Writer, h Header, src image.Source, tell func(done int64)) error
 	if err != nil {
 		return err
 	}
-	at, buf := h.Start, make([]byte, image.Window)
+	at, buf, flushed := h.Start, make([]byte, image.Window), time.Now()
 	for {
 		n, zero, err := src.Next(buf)
 		if errors.Is(err, io.EOF) {
@@ -112,6 +117,11 @@ func Write(w io.Writer, h Header, src image.Source, tell func(done int64)) error
 		}
 		if err != nil {
 			return err
+		}
+		if time.Since(flushed) >= alive {
+			if flushed, err = time.Now(), out.Flush(); err != nil {
+				return err
+			}
 		}
 		if at += n; tell != nil {
 			tell(at)

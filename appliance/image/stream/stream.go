@@ -123,6 +123,9 @@ func (w *Writer) Zeros(off, n int64) error {
 	return nil
 }
 
+// Flush writes zeros that wait for neighbours.
+func (w *Writer) Flush() error { return w.flushZeros() }
+
 func (w *Writer) flushZeros() error {
 	if w.zeroLen == 0 {
 		return nil
