@@ -45,7 +45,7 @@ func TestOtherDisks(t *testing.T) {
 		m.awaitLUN(t, iqn)
 		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x11 0 4M", "-c", "flush", m.url(iqn))
 
-		d := m.disk(t, serialWindows, "GPT")
+		d := m.disk(t, serialWindows, `NTFS filesystem "Windows"`)
 		var holds []string
 		for _, c := range d.Holds {
 			holds = append(holds, c.Text)

@@ -25,6 +25,13 @@ func TestCommands(t *testing.T) {
 		{"tags", func(ctx context.Context, c *lvm.Client) error {
 			return c.ChangeTags(ctx, "tank", []string{"a.b"}, []string{"c"})
 		}, "/sbin/lvm vgchange --addtag a.b --deltag c tank"},
+		{"hidden disks", func(ctx context.Context, c *lvm.Client) error {
+			if err := c.Hide([]string{"/dev/sdc", "/dev/nvme0n1"}); err != nil {
+				return err
+			}
+			return c.ChangeTags(ctx, "tank", []string{"a"}, nil)
+		}, `/sbin/lvm vgchange --config devices/filter=["r|^/dev/sdc$|","r|^/dev/nvme0n1$|","a|.*|"] --addtag a tank`},
+		{"hidden nonsense", func(ctx context.Context, c *lvm.Client) error { return c.Hide([]string{"/dev/sd*|"}) }, ""},
 		{"linear", func(ctx context.Context, c *lvm.Client) error {
 			return c.CreateLinear(ctx, "tank", "thinpool", 100)
 		}, "/sbin/lvm lvcreate --type linear -l 100 -n thinpool tank"},

@@ -20,10 +20,15 @@ import (
 // copy's, is the right one. LVM isn't shown the others. If that isn't clear, the
 // pool is refused until a person has removed one of them.
 
-// readLabels reads LVM's labels of all disks. One that can't be read has none:
-// LVM won't see it either.
+// readLabels reads LVM's labels of all disks when a disk has come or gone. Until
+// then no disk can have become a copy, and one that doesn't answer isn't asked.
+// A disk that can't be read has no label: LVM won't see it either.
 func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 	f := m.known()
+	now := fmt.Sprint(f.Disks)
+	if now == m.labelsOf {
+		return f.Labels
+	}
 	labels := map[string]probe.Finding{}
 	for _, d := range f.Disks {
 		if ctx.Err() != nil || slices.Contains(f.Boot, d.Name) {
@@ -37,6 +42,9 @@ func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 			labels[d.Name] = label
 		}
 		dev.Close()
+	}
+	if ctx.Err() == nil {
+		m.labelsOf = now
 	}
 	return labels
 }

@@ -75,7 +75,29 @@ func (v view) use(d disk.Disk) string {
 	case f.What == probe.Unreadable:
 		return "can't be read"
 	}
-	return f.What
+	return v.facts.inWords(d, f.What)
+}
+
+// inWords adds to what organises a disk what a person would miss: the filesystems
+// in its partitions, some of them.
+func (f Facts) inWords(d disk.Disk, what string) string {
+	const most = 3
+	var inside []string
+	for _, c := range f.Holds[d.Name] {
+		if c.Partition == 0 || strings.HasSuffix(c.What, "partition") {
+			continue
+		}
+		if len(inside) == most {
+			inside = append(inside, "more")
+			break
+		}
+		c.UUID = ""
+		inside = append(inside, c.Text())
+	}
+	if len(inside) == 0 {
+		return what
+	}
+	return what + " with " + strings.Join(inside, ", ")
 }
 
 // where names a disk so that a person finds it among others.

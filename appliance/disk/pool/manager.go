@@ -56,6 +56,7 @@ type Manager struct {
 
 	copies   map[string]string // disks that LVM isn't shown, as Facts.Copies; guarded by op
 	copiesOf string            // the disks among which they were chosen; guarded by op
+	labelsOf string            // the disks whose labels were read; guarded by op
 
 	mu       sync.Mutex
 	specs    []Spec

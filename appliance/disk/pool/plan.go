@@ -245,7 +245,7 @@ func (f Facts) unfit(d disk.Disk, taken map[string]string) (why, do string) {
 	case !finding.Blank && finding.What == probe.Unreadable:
 		return "can't be read: " + finding.String(), "replace it"
 	case !finding.Blank:
-		return "isn't blank: it holds " + finding.String(), "if nobody needs what is on it: sanctl disk wipe " + d.ID() + "; otherwise choose another disk"
+		return "isn't blank: it holds " + f.inWords(d, finding.String()), "if nobody needs what is on it: sanctl disk wipe " + d.ID() + "; otherwise choose another disk"
 	}
 	return "", ""
 }
