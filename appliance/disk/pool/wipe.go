@@ -93,6 +93,7 @@ func (m *Manager) afterWipe(d disk.Disk) error {
 	}
 	defer m.unlock()
 	m.forget(d.Path)
+	m.labelsOf = "" // it may have been a copy, and isn't any more
 	m.mu.Lock()
 	m.facts.Busy = without(m.facts.Busy, d.Name)
 	m.mu.Unlock()
@@ -192,6 +193,7 @@ func (m *Manager) blankOut(ctx context.Context, d disk.Disk, dev Device, found [
 	// What makes it blank comes last: a disk that is half overwritten doesn't
 	// pass for a blank one.
 	ranges := probe.Ranges(d.Size, found)
+	slices.Reverse(ranges)
 	if w.Zero {
 		ranges = [][2]int64{{min(wipeStep, d.Size), d.Size}, {0, min(wipeStep, d.Size)}}
 	}
