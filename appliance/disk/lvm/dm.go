@@ -60,6 +60,32 @@ func (c *Client) Devices(ctx context.Context) ([]Device, error) {
 	return ParseStatus(string(out))
 }
 
+// Below tells what each active linear device lies on: numbers of devices, "8:16".
+// They say which disk is really used, which may have gone while another one, or
+// the same, has come under a new number. It asks the kernel only.
+func (c *Client) Below(ctx context.Context) (map[string][]string, error) {
+	out, err := c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), []string{"table"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read device-mapper's tables: %w", err)
+	}
+	return parseBelow(string(out)), nil
+}
+
+// parseBelow decodes the output of "dmsetup table":
+//
+//	tank-thinpool_tdata_rimage_0: 0 655360 linear 8:64 10240
+func parseBelow(out string) map[string][]string {
+	below := map[string][]string{}
+	for line := range strings.Lines(out) {
+		name, rest, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		f := strings.Fields(rest)
+		if ok && len(f) == 5 && f[2] == "linear" {
+			below[name] = append(below[name], f[3])
+		}
+	}
+	return below
+}
+
 // DeviceName is the device-mapper name of a logical volume: hyphens within
 // the names are doubled.
 func DeviceName(group, volume string) string {

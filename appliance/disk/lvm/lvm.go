@@ -3,7 +3,7 @@
 // image as /etc/lvm/lvm.conf).
 //
 // It can't express the commands that lose data by mistake: no -ff, no
-// vgreduce, no lvremove but of what is tagged for it. State is read as JSON; commands that
+// vgreduce that removes volumes, no lvremove but of what is tagged for it. State is read as JSON; commands that
 // change something are run without JSON, because their messages would end up
 // in it.
 package lvm
@@ -59,6 +59,9 @@ const (
 
 // lvm runs one LVM command that changes something.
 func (c *Client) lvm(ctx context.Context, args ...string) ([]byte, error) {
+	if err := checkHarmless(args); err != nil {
+		return nil, fmt.Errorf("command isn't run: lvm %s: %w", strings.Join(args, " "), err)
+	}
 	return c.runLVM(ctx, changeLimit, args)
 }
 
