@@ -128,14 +128,20 @@ type Set struct {
 
 // Pool is a set of disks that holds volumes.
 type Pool struct {
-	Name      string           `json:"name"`
-	Layout    string           `json:"layout"`
-	Health    Health           `json:"health"`
-	Detail    string           `json:"detail,omitempty"`  // why the health isn't OK, in one sentence
-	Disks     []string         `json:"disks"`             // serials of its members that are here
-	Missing   []string         `json:"missing,omitempty"` // serials of its members that are not
-	Sync      float64          `json:"sync"`              // per cent of the mirror that is in sync
-	Volumes   []Volume         `json:"volumes"`
+	Name    string   `json:"name"`
+	Layout  string   `json:"layout"`
+	Health  Health   `json:"health"`
+	Detail  string   `json:"detail,omitempty"`  // why the health isn't OK, in one sentence
+	Disks   []string `json:"disks"`             // serials of its members that are here
+	Missing []string `json:"missing,omitempty"` // serials of its members that are not
+	Sync    float64  `json:"sync"`              // per cent of the mirror that is in sync
+	Volumes []Volume `json:"volumes"`
+
+	State      string   `json:"state,omitempty"`      // of its redundancy: "healthy", "rebuilding", ...; ARCHITECTURE.md lists them
+	Progress   float64  `json:"progress"`             // per cent, of rebuilding, synchronising or checking; otherwise 100
+	Idle       []string `json:"idle,omitempty"`       // serials of members on which nothing lies
+	Mismatches int64    `json:"mismatches,omitempty"` // sectors that the last check found to differ between copies
+
 	Snapshots []VolumeSnapshot `json:"snapshots,omitempty"` // by volume, oldest first
 	Trash     []Trashed        `json:"trash,omitempty"`     // oldest first
 

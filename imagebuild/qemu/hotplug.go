@@ -129,7 +129,7 @@ func (vm *VM) Plug(ctx context.Context, d Disk) error {
 			return nil
 		}
 		// The device that was unplugged lets go of the node a moment later.
-		if !strings.Contains(err.Error(), "in use") || ctx.Err() != nil {
+		if busy := strings.Contains(err.Error(), "in use") || strings.Contains(err.Error(), "Permission conflict"); !busy || ctx.Err() != nil {
 			return fmt.Errorf("cannot plug disk %s: %w", d.Serial, err)
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -53,18 +53,23 @@ func (m *Manager) remember(s Remember) error {
 	return nil
 }
 
-// planAlone plans what comes before a pool is used without all its disks.
+// planAlone plans what comes before a pool is used without all its disks: those
+// that are missing, have failed, or aren't filled yet.
 func (p *Plan) planAlone(g lvm.Group, f Facts, without string) {
-	var here []string
+	newest := f.newest(g)
+	if len(newest) == 0 || slices.Equal(newest, f.Newest[g.UUID]) {
+		return
+	}
+	var old []string
 	for _, m := range f.membersOf(g) {
-		if !m.pv.Missing {
-			here = append(here, m.pv.UUID)
+		if !slices.Contains(newest, m.pv.UUID) && (m.pv.Allocated > 0 || !m.here) {
+			old = append(old, m.id)
 		}
 	}
-	slices.Sort(here)
-	if !slices.Equal(here, f.Newest[g.UUID]) {
-		p.Steps = append(p.Steps, Remember{Pool: g.Name, UUID: g.UUID, Newest: here, Without: without})
+	if len(old) == 0 {
+		return // they are all the same, which reunite finds out
 	}
+	p.Steps = append(p.Steps, Remember{Pool: g.Name, UUID: g.UUID, Newest: newest, Without: "disk " + strings.Join(old, ", ")})
 }
 
 // stale refuses a pool of whose newest state nothing is here.
@@ -83,6 +88,11 @@ func stale(g lvm.Group, f Facts) (p Plan, is bool) {
 		}
 		wanted = append(wanted, m.id)
 	}
+	for _, uuid := range newest { // of disks that came when the ones here were away
+		if !slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == uuid }) {
+			wanted = append(wanted, "with LVM UUID "+uuid)
+		}
+	}
 	disks := strings.Join(wanted, ", ")
 	p.Wait = "disk " + disks
 	p.problem(status.Failed, fmt.Sprintf("pool %s isn't used: it was used without the disks that are here, so what they hold is out of date; the newest state is on disk %s, which is missing", g.Name, disks),
@@ -91,21 +101,26 @@ func stale(g lvm.Group, f Facts) (p Plan, is bool) {
 }
 
 // reunite has the witness forget pools that are whole again: all disks are here,
-// and all copies are the same. It must hold op.
+// and all copies are the same. Once a disk has been given up, all those that the
+// pool has now are remembered instead, because that one is out of date for good.
+// It must hold op.
 func (m *Manager) reunite(ctx context.Context) error {
+	if err := m.readKernel(ctx); err != nil {
+		return err
+	}
 	f := m.known()
 	for _, g := range f.LVM.Groups {
 		if len(f.Newest[g.UUID]) == 0 || slices.ContainsFunc(f.membersOf(g), func(x member) bool { return !x.here }) {
 			continue
 		}
-		devices, err := m.lvm.Devices(ctx)
-		if err != nil {
-			return err
+		var want []string
+		if remembersGone(g) {
+			want = f.newest(g)
 		}
-		if !redundant(g, devices) {
+		if slices.Equal(want, f.Newest[g.UUID]) || !redundant(g, f.Devices) {
 			continue
 		}
-		if err := m.remember(Remember{Pool: g.Name, UUID: g.UUID}); err != nil {
+		if err := m.remember(Remember{Pool: g.Name, UUID: g.UUID, Newest: want}); err != nil {
 			return fmt.Errorf("cannot forget that pool %s was used without a disk: %w", g.Name, err)
 		}
 		m.o.Log.Info("all disks of the pool hold the same again", "pool", g.Name)
@@ -113,16 +128,17 @@ func (m *Manager) reunite(ctx context.Context) error {
 	return nil
 }
 
-// redundant tells whether all mirrors of a group are active and whole.
-func redundant(g lvm.Group, devices []lvm.Device) bool {
-	for _, v := range g.Logical {
-		if v.Type != "raid1" {
-			continue
-		}
-		i := slices.IndexFunc(devices, func(d lvm.Device) bool { return d.Name == lvm.DeviceName(g.Name, v.Name) })
-		if i < 0 || devices[i].Raid == nil || !devices[i].Raid.Redundant() {
+// redundant tells whether all raid volumes of a group are active and whole.
+func redundant(g lvm.Group, devices map[string]lvm.Device) bool {
+	for _, v := range raidVolumes(g) {
+		if r := devices[lvm.DeviceName(g.Name, v.Name)].Raid; r == nil || !r.Redundant() {
 			return false
 		}
 	}
 	return true
+}
+
+// remembersGone tells whether a pool has given up a disk.
+func remembersGone(g lvm.Group) bool {
+	return slices.ContainsFunc(g.Tags, func(t string) bool { return strings.HasPrefix(t, goneTag) })
 }

@@ -61,7 +61,14 @@ func TestOutOfDate(t *testing.T) {
 		t.Errorf("%+v", pools)
 	}
 	w.plug("a")
-	if _, err := boot(); err != nil {
+	if m, err = boot(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"pv-a"}, n.newest["uuid-0"]); diff != "" {
+		t.Errorf("while B is filled the witness knows (-want +got):\n%s", diff)
+	}
+	w.sync()
+	if err := m.refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if len(n.newest["uuid-0"]) != 0 {

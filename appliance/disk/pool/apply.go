@@ -55,6 +55,8 @@ func (m *Manager) apply(ctx context.Context, step Step) error {
 		return m.lvm.Activate(ctx, s.Pool, s.Mode)
 	case Remember:
 		return m.remember(s)
+	case mendStep:
+		return s.do(ctx, m)
 	case volumeStep:
 		return s.do(ctx, m.lvm)
 	}
@@ -115,7 +117,7 @@ func (m *Manager) flush(paths []string) error {
 // Activation is seen in device-mapper.
 func changesMetadata(s Step) bool {
 	switch s.(type) {
-	case Activate, Remember:
+	case Activate, Remember, Refresh:
 		return false
 	}
 	return true

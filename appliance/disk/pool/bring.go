@@ -11,8 +11,9 @@ import (
 	"sanstick/appliance/status"
 )
 
-// maxRounds bounds planning anew: creating a pool takes four rounds.
-const maxRounds = 8
+// maxRounds bounds planning anew: creating a pool takes four rounds, replacing a
+// disk five.
+const maxRounds = 16
 
 // A bringer is one run of Bring. It holds Manager.op all the time.
 type bringer struct {
@@ -59,7 +60,7 @@ func (b *bringer) run(ctx context.Context) error {
 			}
 		}
 		if b.pending = later; len(later) == 0 {
-			if err := b.m.readActive(ctx); err != nil {
+			if err := b.m.readKernel(ctx); err != nil {
 				return err
 			}
 			return b.m.reunite(ctx)
@@ -101,6 +102,9 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 		for _, d := range candidates(s, b.m.known()) {
 			b.m.look(ctx, d)
 		}
+		if err := b.m.readKernel(ctx); err != nil {
+			return "", err
+		}
 		plan := Make(s, b.m.known(), b.taken(s))
 		switch {
 		case plan.Wait != "" && time.Now().Before(b.deadline()):
@@ -110,12 +114,16 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 		}
 		b.m.setProblems(s.Name, plan.Problems)
 		for _, step := range plan.Steps {
+			if _, mends := step.(mendStep); mends && len(failed) > 0 {
+				continue
+			}
 			if err := b.step(ctx, s.Name, step); err != nil {
 				if ctx.Err() != nil {
 					return "", ctx.Err()
 				}
 				b.m.o.Log.Error("pool", "pool", s.Name, "step", step.String(), "error", err)
 				failed = append(failed, stepProblem(s.Name, step, err))
+				b.m.hold(s.Name)
 				if !independent(step) {
 					break
 				}
@@ -178,7 +186,7 @@ func independent(step Step) bool {
 func (b *bringer) taken(s Spec) map[string]string {
 	taken := map[string]string{}
 	for _, other := range b.all {
-		for _, name := range other.Disks {
+		for _, name := range slices.Concat(other.Disks, other.Spares) {
 			for _, d := range disk.Find(b.m.known().Disks, name) {
 				if other.Name != s.Name {
 					taken[d.Name] = other.Name
@@ -230,4 +238,11 @@ func (m *Manager) setProblems(pool string, p []status.Problem) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.problems = with(m.problems, pool, p)
+}
+
+// hold leaves a pool alone for a while.
+func (m *Manager) hold(pool string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heldOff = with(m.heldOff, pool, m.o.Now().Add(holdOff))
 }

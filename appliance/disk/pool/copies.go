@@ -203,6 +203,9 @@ func unrecorded(g lvm.Group, f Facts) (add, remove []string) {
 		if !m.here || m.disk.ID() == m.disk.Name || m.disk.Is(old) {
 			continue
 		}
+		if old == "" && m.pv.Allocated == 0 {
+			continue // it was just added; see AdmitDisks
+		}
 		add = append(add, memberTag(m.pv.UUID, m.id))
 		if old != "" {
 			remove = append(remove, memberTag(m.pv.UUID, old))

@@ -3,6 +3,7 @@ package pool
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
@@ -32,6 +33,22 @@ type Facts struct {
 	// the UUIDs of both, for pools that were used without all their disks. See
 	// Witness.
 	Newest map[string][]string
+
+	// What the kernel says of active volumes, as read last; see lvm.Client.
+	Devices map[string]lvm.Device // by device-mapper's name
+	Below   map[string][]string   // device-mapper's name to numbers of devices
+	Numbers map[string]string     // a disk's kernel name to its number, "8:16"
+
+	Now     time.Time
+	Started time.Time            // when the first look was
+	Seen    map[string]time.Time // disk: when it turned up; the zero time if it was there from the start
+	Lost    map[string]time.Time // physical volume: since when it is missing or has failed
+	Tried   map[string]tries     // physical volume: attempts to use it again
+	Ports   map[string]string    // disk: where it is or was plugged, as sysfs tells
+
+	// What was asked for, by pool.
+	Replace  map[string]Replacement
+	ScrubNow map[string]bool
 }
 
 // diskAt finds the disk of a device path.
@@ -95,16 +112,18 @@ func (f Facts) membersOf(g lvm.Group) []member {
 }
 
 // candidates are the disks whose content must be known before the pool can be
-// planned: those it may be made of. None once the pool exists.
+// planned: those it may be made of, or that may take the place of a lost one.
 func candidates(spec Spec, f Facts) []disk.Disk {
+	any := spec.anyDisk()
+	named := slices.Concat(spec.Disks, spec.Spares, []string{f.Replace[spec.Name].New})
 	for _, g := range f.LVM.Groups {
 		if g.Name == spec.Name {
-			return nil
+			any = diagnose(g, f).Lacks > 0
 		}
 	}
 	var all []disk.Disk
 	for _, d := range f.Disks {
-		wanted := spec.anyDisk() || slices.ContainsFunc(spec.Disks, d.Is)
+		wanted := any || slices.ContainsFunc(named, d.Is)
 		if _, used := f.groupOf(d); wanted && !used && !d.ReadOnly && !slices.Contains(f.Boot, d.Name) {
 			all = append(all, d)
 		}

@@ -66,6 +66,11 @@ type Manager struct {
 	space    map[string]spaceView        // by pool, as the guard saw it last
 	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
 	celsius  map[string]int              // temperatures, by kernel name and serial number of the disk
+
+	peeking   *peek // one that goes on
+	peekSince time.Time
+	peeked    *peek                // the last one that went well
+	heldOff   map[string]time.Time // pool: until when no step is tried again
 }
 
 // New makes a Manager. It does nothing yet.
@@ -167,7 +172,7 @@ func (m *Manager) Release(ctx context.Context) error {
 	}
 	defer m.unlock()
 	err := m.lvm.DeactivateTagged(ctx, Tag)
-	return errors.Join(err, m.readActive(ctx))
+	return errors.Join(err, m.readKernel(ctx))
 }
 
 // readDisks lists the disks anew. changed tells whether they differ from
@@ -215,22 +220,6 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	defer m.mu.Unlock()
 	m.facts.LVM, m.facts.Labels, m.facts.Copies = s, labels, hidden
 	m.readWitness()
-	return nil
-}
-
-// readActive reads which device-mapper devices there are.
-func (m *Manager) readActive(ctx context.Context) error {
-	devices, err := m.lvm.Devices(ctx)
-	if err != nil {
-		return err
-	}
-	active := map[string]bool{}
-	for _, d := range devices {
-		active[d.Name] = true
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.active = active
 	return nil
 }
 

@@ -94,7 +94,7 @@ func TestCreate(t *testing.T) {
 		}
 	}
 	pools, disks, problems := m.Status(t.Context())
-	wantPools := []status.Pool{{Name: "tank", Layout: Mirror, Health: status.OK, Disks: []string{"A", "B"}, Sync: 100, Size: 212 << 20, Used: 66 << 20, Free: 146 << 20, Room: 80 << 20, Promised: 64 << 20, Metadata: 10.0 / 2048 * 100,
+	wantPools := []status.Pool{{Name: "tank", Layout: Mirror, Health: status.OK, Disks: []string{"A", "B"}, Sync: 100, State: "healthy", Progress: 100, Size: 212 << 20, Used: 66 << 20, Free: 146 << 20, Room: 80 << 20, Promised: 64 << 20, Metadata: 10.0 / 2048 * 100,
 		Volumes: []status.Volume{{Name: "golden", UUID: uuid, Size: 64 << 20, Used: 4096, Active: true}}}}
 	if diff := cmp.Diff(wantPools, pools); diff != "" {
 		t.Errorf("pools (-want +got):\n%s", diff)

@@ -52,7 +52,7 @@ func (p *Plan) activateOnly(pool string) {
 	all := len(p.Steps)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
 		switch s.(type) {
-		case Activate, Remember, RecordDisks:
+		case Activate, Remember, RecordDisks, RestoreDisk, Refresh:
 			return false
 		}
 		return true
@@ -93,7 +93,7 @@ func makePlan(spec Spec, f Facts, taken map[string]string) Plan {
 	if p, is := undecided(same[0], f); is {
 		return p
 	}
-	return planExisting(spec, f, same[0])
+	return planExisting(spec, f, same[0], taken)
 }
 
 func checkSpec(s Spec) error {
@@ -343,7 +343,7 @@ func compareMembers(spec Spec, all []member) (p Plan, strangers bool) {
 }
 
 // planExisting activates a finished pool and brings its volumes in line.
-func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
+func planExisting(spec Spec, f Facts, g lvm.Group, taken map[string]string) Plan {
 	all := f.membersOf(g)
 	p, strangers := compareMembers(spec, all)
 	if strangers {
@@ -355,6 +355,15 @@ func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
 			"repair volume group "+spec.Name+" with LVM's tools")
 	}
 	if p, is := stale(g, f); is {
+		return p
+	}
+	for _, m := range all {
+		if m.flagged(f) {
+			p.Steps = append(p.Steps, RestoreDisk{Pool: spec.Name, Disk: m.id, Path: m.pv.Path})
+		}
+	}
+	if len(p.Steps) > 0 {
+		p.Again = true
 		return p
 	}
 	var gone []string
@@ -374,43 +383,56 @@ func planExisting(spec Spec, f Facts, g lvm.Group) Plan {
 			return p
 		}
 		mode = lvm.Partial
-		p.planAlone(g, f, lame)
 	}
 	p.planRecord(g, f, lame)
-	if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active }) {
+	p.planAlone(g, f, lame)
+	if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active && !f.runs(g, v) }) {
 		p.Steps = append(p.Steps, Activate{Pool: spec.Name, Mode: mode})
 		p.Wait = lame // once it is active there is nothing to wait for
+	} else if p.planMending(spec, f, g, taken) {
+		return p
 	}
 	p.planVolumes(spec, g, lame)
 	return p
 }
 
-// uncovered names a volume that lacks something which no mirror makes up for,
-// or is empty if each mirror has a complete leg and nothing else is partial.
+// uncovered names a volume that lacks something which no copy or parity makes up
+// for; empty if there is none.
 func uncovered(g lvm.Group) string {
-	covered := map[string]bool{} // parts of mirrors
+	covered := map[string]bool{} // parts of raid volumes
 	for _, v := range g.Logical {
-		if v.Type != "raid1" {
+		if !isRaid(v) {
 			continue
 		}
-		complete := false
+		var gone []bool
 		for _, image := range v.Devices {
 			meta := strings.Replace(image, "_rimage_", "_rmeta_", 1)
 			covered[image], covered[meta] = true, true
 			i, ok := g.Volume(image)
 			m, ok2 := g.Volume(meta)
-			complete = complete || ok && ok2 && !i.Partial && !m.Partial
+			gone = append(gone, !ok || !ok2 || i.Partial || m.Partial || i.Type == "error" || m.Type == "error")
 		}
-		if !complete {
+		if !bears(v, gone) {
 			return v.Name
 		}
 	}
 	for _, v := range g.Logical {
 		// These are partial when what they lie on is.
-		inherits := v.Type == "raid1" || v.Type == "thin-pool" || v.Type == "thin"
+		inherits := isRaid(v) || v.Type == "thin-pool" || v.Type == "thin"
 		if v.Partial && !inherits && !covered[v.Name] {
 			return v.Name
 		}
 	}
 	return ""
+}
+
+// runs tells whether the kernel has a volume, whatever LVM's state said when it
+// was read.
+func (f Facts) runs(g lvm.Group, v lvm.LogicalVolume) bool {
+	name := lvm.DeviceName(g.Name, v.Name)
+	if v.Type == "thin-pool" {
+		name = poolDevice(g.Name)
+	}
+	_, ok := f.Devices[name]
+	return ok
 }

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,19 +21,11 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 	m.mu.Unlock()
 
 	var problems []status.Problem
-	devices, err := m.lvm.Devices(ctx)
+	devices, disks, err := m.peek(ctx)
 	if err != nil {
 		problems = append(problems, status.Problem{Health: status.Failed, What: err.Error(), Do: "see the log"})
 	}
-	disks, err := disk.Scan(m.o.Sysfs)
-	if err != nil {
-		problems = append(problems, status.Problem{Health: status.Failed, What: err.Error(), Do: "see the log"})
-	}
-	v.now = disks
-	v.devices = map[string]lvm.Device{}
-	for _, d := range devices {
-		v.devices[d.Name] = d
-	}
+	v.devices, v.now = devices, disks
 	var pools []status.Pool
 	for _, s := range v.specs {
 		p, more := v.pool(s)
@@ -90,7 +81,7 @@ func (v view) pool(s Spec) (status.Pool, []status.Problem) {
 		v.members(&p, g)
 		v.volumes(&p, s, g)
 		v.imports(g, note)
-		v.redundancy(&p, g, note)
+		v.redundancy(s, &p, g, note)
 		v.thinPool(&p, g, note)
 		v.capacity(&p, s, g, note)
 	} else {
@@ -147,70 +138,6 @@ func (v view) thinPool(p *status.Pool, g lvm.Group, note func(status.Health, str
 	case t.NeedsCheck:
 		note(status.Degraded, "the thin pool's metadata needs a check", "restart")
 	}
-}
-
-// redundancy reads the mirrors' legs, which tell the truth where LVM's own
-// words don't.
-func (v view) redundancy(p *status.Pool, g lvm.Group, note func(status.Health, string, string)) {
-	var dead, syncing bool
-	failed := map[string]bool{} // disks with a dead leg
-	for _, lv := range g.Logical {
-		if lv.Type != "raid1" {
-			continue
-		}
-		p.Layout = Mirror
-		d := v.devices[lvm.DeviceName(g.Name, lv.Name)]
-		if d.Raid == nil {
-			continue // said by thinPool already
-		}
-		p.Sync = min(p.Sync, inSync(*d.Raid))
-		for leg := range d.Raid.Legs {
-			switch d.Raid.Legs[leg] {
-			case 'D':
-				dead = true
-				if leg < len(lv.Devices) {
-					failed[v.legDisk(g, lv.Devices[leg])] = true
-				}
-			case 'a':
-				syncing = true
-			}
-		}
-	}
-	for _, id := range p.Missing {
-		delete(failed, id)
-	}
-	delete(failed, "")
-	var broken []string
-	for id := range failed {
-		broken = append(broken, id)
-	}
-	slices.Sort(broken)
-	switch {
-	case len(p.Missing) > 0 && p.Layout == Mirror:
-		note(status.Degraded, fmt.Sprintf("disk %s is missing; the mirror works with what is left", strings.Join(p.Missing, ", ")), "connect the disk again and restart, or replace it")
-	case len(p.Missing) > 0:
-		note(status.Failed, fmt.Sprintf("disk %s is missing, and there is no mirror", strings.Join(p.Missing, ", ")), "connect the disk again and restart")
-	case dead && len(broken) > 0:
-		note(status.Degraded, fmt.Sprintf("disk %s has failed; the mirror works with what is left", strings.Join(broken, ", ")), "check its cable and restart, or replace it")
-	case dead:
-		note(status.Degraded, "a copy of the mirror has failed", "restart; replace the disk that reports errors")
-	case syncing:
-		note(status.Degraded, fmt.Sprintf("the mirror is being synchronised, %.1f %% done", p.Sync), "wait; volumes can be used meanwhile")
-	}
-}
-
-// legDisk names the disk that a mirror's leg lies on.
-func (v view) legDisk(g lvm.Group, image string) string {
-	lv, ok := g.Volume(image)
-	if !ok || len(lv.Devices) == 0 {
-		return ""
-	}
-	for _, m := range v.facts.membersOf(g) {
-		if m.here && m.pv.Path == lv.Devices[0] {
-			return m.id
-		}
-	}
-	return ""
 }
 
 // inSync is how much of a mirror has its copies, in per cent. A dead leg has

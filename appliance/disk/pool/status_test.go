@@ -28,7 +28,7 @@ func TestHealth(t *testing.T) {
 	}{
 		{name: "fine", dm: half + data + meta, health: status.OK, sync: 100},
 		{name: "inactive", dm: "", health: status.Failed, detail: "isn't active", sync: 100},
-		{name: "synchronising", dm: half + strings.Replace(strings.Replace(data, "AA", "Aa", 1), "524288/524288", "131072/524288", 1) + meta, health: status.Degraded, detail: "being synchronised, 25.0 % done", sync: 25},
+		{name: "synchronising", dm: half + strings.Replace(strings.Replace(data, "AA", "Aa", 1), "524288/524288 idle", "131072/524288 resync", 1) + meta, health: status.Degraded, detail: "being synchronised, 25.0 % done", sync: 25},
 		{name: "a leg of the data is dead", dm: half + strings.Replace(data, "AA", "AD", 1) + meta, health: status.Degraded, detail: "disk B has failed", sync: 0},
 		{name: "a leg of the metadata is dead", dm: half + data + strings.Replace(meta, "AA", "DA", 1), health: status.Degraded, detail: "disk A has failed", sync: 0},
 		{name: "disk pulled", dm: half + strings.Replace(data, "AA", "AD", 1) + meta, gone: true, health: status.Degraded, detail: "disk B is missing", sync: 0},

@@ -22,7 +22,7 @@ func (w *world) thinTools(c sys.Command) (string, bool) {
 	case c.Args[0] == "message":
 		w.log = append(w.log, c.String())
 		return "", true
-	case c.Args[0] == "table":
+	case c.Args[0] == "table" && len(c.Args) > 1:
 		return "0 1 thin 253:4 1\n", true
 	}
 	return "", false

@@ -41,7 +41,7 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 	}
 	err = do(ctx, g)
 	// What was done holds even if the power fails now: LVM doesn't flush.
-	return errors.Join(err, m.readLVM(ctx), m.readActive(ctx), m.flush(pathsOf(g)))
+	return errors.Join(err, m.readLVM(ctx), m.readKernel(ctx), m.flush(pathsOf(g)))
 }
 
 // pick finds the one group that has what name means.

@@ -49,6 +49,7 @@ func again(t *testing.T, old *world) (*world, *Manager) {
 	g := *old.groups[0]
 	g.Logical = slices.Clone(g.Logical)
 	w.groups, w.active, w.holds, w.made = []*lvm.Group{&g}, maps.Clone(old.active), maps.Clone(old.holds), old.made
+	w.legs, w.numbers = maps.Clone(old.legs), maps.Clone(old.numbers)
 	m, _ := w.manager(func(o *Options) { o.Now = func() time.Time { return monday } })
 	if err := m.Bring(t.Context(), tank); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/sys"
 	"sanstick/appliance/task"
 )
@@ -60,8 +61,17 @@ func aboutDisk(e sys.Uevent) bool {
 	return e.Subsystem == "block" && e.Action != "bind" && disk.IsDiskName(path.Base(e.DevPath))
 }
 
-// watchPeriod is how often Watch looks without being told to.
-const watchPeriod = 30 * time.Second
+// How often Watch looks without being told to: for a pool whose disks all hold
+// the same, and for one of which something is failed or being filled. A disk that
+// fails makes no event.
+const (
+	watchPeriod = 5 * time.Second
+	busyPeriod  = 2 * time.Second
+)
+
+// holdOff is how long a pool is left alone after one of its steps failed, unless
+// disks come or go.
+const holdOff = time.Minute
 
 // settleTime lets a burst of events end before one look at all of it.
 const settleTime = 200 * time.Millisecond
@@ -79,12 +89,17 @@ func (m *Manager) watch(ctx context.Context) error {
 		m.o.Log.Warn("cannot listen for new disks", "error", err)
 	}
 	defer w.stop()
-	tick := time.NewTicker(watchPeriod)
+	tick := time.NewTimer(watchPeriod)
 	defer tick.Stop()
 	for {
 		if err := m.refresh(ctx); err != nil && ctx.Err() == nil {
 			m.o.Log.Error("cannot look after disks", "error", err)
 		}
+		period := watchPeriod
+		if m.busy() {
+			period = busyPeriod
+		}
+		tick.Reset(period)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -100,6 +115,43 @@ func (m *Manager) watch(ctx context.Context) error {
 	}
 }
 
+// busy tells whether a pool's redundancy is about to change.
+func (m *Manager) busy() bool {
+	f := m.known()
+	return slices.ContainsFunc(f.LVM.Groups, func(g lvm.Group) bool {
+		if !ours(g) {
+			return false
+		}
+		s := diagnose(g, f).State
+		return s != Healthy && s != Cut && s != Failed && s != Inactive || len(f.Newest[g.UUID]) > 0 && s == Healthy && !remembersGone(g)
+	})
+}
+
+// due tells whether there is something to do for a pool though no disk has come or
+// gone. It must hold op, and the kernel must have been asked.
+func (m *Manager) due() bool {
+	m.mu.Lock()
+	specs, f, heldOff := m.specs, m.facts, m.heldOff
+	m.mu.Unlock()
+	b := m.newBringer(specs)
+	return slices.ContainsFunc(specs, func(s Spec) bool {
+		if f.Now.Before(heldOff[s.Name]) {
+			return false
+		}
+		return slices.ContainsFunc(Make(s, f, b.taken(s)).Steps, func(step Step) bool {
+			_, mends := step.(mendStep)
+			_, remembers := step.(Remember)
+			_, stamps := step.(StampDisk)
+			return mends || remembers || stamps && f.exists(s.Name)
+		})
+	})
+}
+
+// exists tells whether a pool is made.
+func (f Facts) exists(pool string) bool {
+	return slices.ContainsFunc(f.LVM.Groups, func(g lvm.Group) bool { return g.Name == pool && ours(g) && !g.Tagged(creatingTag) })
+}
+
 // refresh looks once. Pools that are down are brought up if their disks have
 // changed; nothing is waited for.
 func (m *Manager) refresh(ctx context.Context) error {
@@ -108,6 +160,11 @@ func (m *Manager) refresh(ctx context.Context) error {
 	}
 	changed, err := m.readDisks()
 	changed = changed || m.again
+	if err == nil && !changed {
+		if err = m.readKernel(ctx); err == nil {
+			changed = m.due()
+		}
+	}
 	if err == nil && changed {
 		err = m.retry(ctx)
 		m.again = err != nil

@@ -36,12 +36,21 @@ type world struct {
 	inUse  string            // a volume that someone has open
 	used   map[string]int64  // bytes of a pool that are taken; half of it for pools that aren't here
 	limit  int64             // extents that a pool may grow by at once; 0: any
+
+	legs    map[string][]*worldLeg // of raid volumes
+	numbers map[string]string      // of devices
+	plugged int
+	writes  int             // of clients
+	broken  map[string]bool // disks that give errors
+	scrubs  int
+	size    map[string]int64 // of disks, if it isn't memSize
 }
 
 var errPower = errors.New("power cut")
 
 func newWorld(t *testing.T, letters string) *world {
-	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1, holds: map[string]string{}}
+	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1, holds: map[string]string{},
+		legs: map[string][]*worldLeg{}, numbers: map[string]string{}, broken: map[string]bool{}, size: map[string]int64{}}
 	for _, l := range letters {
 		w.plug(string(l))
 	}
@@ -59,7 +68,12 @@ func (w *world) plug(letter string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		w.t.Fatal(err)
 	}
-	for name, content := range map[string]string{"size": strconv.Itoa(memSize / 512), "serial": strings.ToUpper(letter)} {
+	size := w.size[path]
+	if size == 0 {
+		size = memSize
+	}
+	w.numberDisk(letter)
+	for name, content := range map[string]string{"size": strconv.FormatInt(size/512, 10), "serial": strings.ToUpper(letter)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			w.t.Fatal(err)
 		}
@@ -173,6 +187,9 @@ func (w *world) handle(c sys.Command) (sys.Output, error) {
 		return sys.Output{Stdout: []byte(out)}, nil
 	}
 	if c.Name == "/sbin/dmsetup" {
+		if c.Args[0] == "table" {
+			return sys.Output{Stdout: []byte(w.below())}, nil
+		}
 		return sys.Output{Stdout: []byte(w.dmStatus())}, nil
 	}
 	verb, args := c.Args[0], c.Args[1:]
@@ -224,6 +241,9 @@ func (w *world) group(name string) (*lvm.Group, error) {
 func (w *world) do(verb string, args []string) error {
 	last := args[len(args)-1]
 	name, volume, _ := strings.Cut(last, "/")
+	if strings.HasPrefix(last, "/dev/") && verb != "vgcreate" { // behind the volume or the group
+		name, volume, _ = strings.Cut(args[len(args)-2], "/")
+	}
 	if verb == "lvrename" {
 		name = args[0]
 	}
@@ -253,17 +273,24 @@ func (w *world) do(verb string, args []string) error {
 	if err != nil {
 		return err
 	}
+	if known, err := w.mend(g, verb, volume, args); known {
+		return err
+	}
 	for _, pv := range g.Physical {
-		if !w.here(pv.Path) && verb != "vgchange" {
+		if (!w.here(pv.Path) || pv.Missing) && verb != "vgchange" {
 			return errors.New("cannot change VG while PVs are missing")
 		}
 	}
 	switch {
 	case verb == "vgchange" && args[0] == "-ay":
 		for _, v := range g.Logical {
+			if !w.active[lvm.DeviceName(g.Name, v.Name)] {
+				w.load(g, v.Name)
+			}
 			w.active[lvm.DeviceName(g.Name, v.Name)] = true
 		}
 	case verb == "vgchange":
+		w.flag(g)
 		g.Tags = slices.DeleteFunc(append(g.Tags, opt(args, "--addtag")...), func(t string) bool { return slices.Contains(opt(args, "--deltag"), t) })
 	case verb == "lvcreate":
 		w.made++
@@ -288,6 +315,10 @@ func (w *world) do(verb string, args []string) error {
 		}
 		g.Logical = append(g.Logical, v)
 		w.active[lvm.DeviceName(g.Name, v.Name)] = true
+		if v.Type == "raid1" {
+			n, _ := strconv.Atoi(opt(args, "-m")[0])
+			w.lay(g, v.Name, n+1)
+		}
 	case verb == "lvconvert":
 		data, _ := g.Volume(volume)
 		meta, _ := g.Volume("thinmeta")
@@ -295,6 +326,13 @@ func (w *world) do(verb string, args []string) error {
 		data.Type = "thin-pool"
 		inner.Name, inner.UUID, inner.Hidden, meta.Name, meta.Hidden = "thinpool_tdata", "", true, "thinpool_tmeta", true
 		g.Logical = []lvm.LogicalVolume{data, inner, meta}
+		for old, v := range map[string]string{"thinpool": inner.Name, "thinmeta": meta.Name} {
+			w.active[lvm.DeviceName(g.Name, v)] = true
+			if legs := w.legsOf(g.Name, old); legs != nil {
+				w.legs[g.Name+"/"+v] = legs
+				delete(w.legs, g.Name+"/"+old)
+			}
+		}
 	case verb == "lvextend":
 		for i := range g.Logical {
 			if g.Logical[i].Name != volume && (volume != "thinpool" || g.Logical[i].Name != "thinpool_tdata") {
@@ -365,14 +403,6 @@ func number(s string) int64 {
 func (w *world) dmStatus() string {
 	var b strings.Builder
 	for _, g := range w.groups {
-		legs := ""
-		for _, pv := range g.Physical {
-			if w.here(pv.Path) {
-				legs += "A"
-			} else {
-				legs += "D"
-			}
-		}
 		for _, v := range g.Logical {
 			name := lvm.DeviceName(g.Name, v.Name)
 			if !w.active[name] {
@@ -393,13 +423,33 @@ func (w *world) dmStatus() string {
 				}
 				fmt.Fprintf(&b, "%s: 0 %d thin %d 7\n", name, sectors, mapped)
 			case "raid1":
-				fmt.Fprintf(&b, "%s: 0 %d raid raid1 %d %s %d/%d idle 0 0 -\n", name, sectors, len(legs), legs, sectors, sectors)
+				legs := letters(w.legsOf(g.Name, v.Name))
+				action := "idle"
+				if strings.Contains(legs, "a") {
+					action = "recover"
+				}
+				fmt.Fprintf(&b, "%s: 0 %d raid raid1 %d %s %d/%d %s 0 0 -\n", name, sectors, len(legs), legs, sectors, sectors, action)
 			default:
 				fmt.Fprintf(&b, "%s: 0 %d %s \n", name, sectors, v.Type)
 			}
 		}
 	}
 	return b.String()
+}
+
+// allocated is how many extents of a disk are used.
+func (w *world) allocated(g *lvm.Group, uuid string) (n int64) {
+	for _, v := range g.Logical {
+		for _, l := range w.legsOf(g.Name, v.Name) {
+			if l.pv == uuid {
+				n += v.Size/g.ExtentSize + 1
+			}
+		}
+	}
+	if len(w.legs) == 0 && len(g.Logical) > 0 {
+		return allocated(g) // linear volumes
+	}
+	return n
 }
 
 // allocated is how many extents of each of a group's disks are in use.
@@ -423,10 +473,13 @@ func (w *world) report() []byte {
 		var pvs, lvs, segs []row
 		missing := 0
 		for _, pv := range g.Physical {
-			r := row{"pv_name": pv.Path, "pv_uuid": pv.UUID, "vg_name": g.Name, "pv_size": "264241152", "pv_missing": "", "pv_duplicate": "", "pv_pe_count": "63", "pv_pe_alloc_count": strconv.FormatInt(allocated(g), 10)}
+			r := row{"pv_name": pv.Path, "pv_uuid": pv.UUID, "vg_name": g.Name, "pv_size": "264241152", "pv_missing": "", "pv_duplicate": "", "pv_pe_count": "63", "pv_pe_alloc_count": strconv.FormatInt(w.allocated(g, pv.UUID), 10)}
 			used = append(used, pv.Path)
 			if !w.here(pv.Path) {
-				r["pv_name"], r["pv_missing"] = "[unknown]", "missing"
+				r["pv_name"] = "[unknown]"
+			}
+			if !w.here(pv.Path) || pv.Missing {
+				r["pv_missing"] = "missing"
 				missing++
 			}
 			pvs = append(pvs, r)
@@ -451,13 +504,22 @@ func (w *world) report() []byte {
 		for _, v := range g.Logical {
 			var legs []string
 			if v.Type == "raid1" {
-				for i, pv := range g.Physical {
+				for i, l := range w.legsOf(g.Name, v.Name) {
+					path := w.pathOf(g, l.pv)
 					for _, part := range []string{"_rimage_", "_rmeta_"} {
 						leg := lvm.LogicalVolume{Name: v.Name + part + strconv.Itoa(i), Hidden: true, Type: "linear", Size: v.Size}
 						if part == "_rimage_" {
 							legs = append(legs, leg.Name+"(0)")
 						}
-						add(leg, !w.here(pv.Path), pv.Path+"(1)")
+						switch {
+						case l.pv == "":
+							leg.Type = "error"
+							add(leg, false)
+						case !w.here(path):
+							add(leg, true, "[unknown](1)")
+						default:
+							add(leg, false, path+"(1)")
+						}
 					}
 				}
 			}

@@ -1,0 +1,155 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+)
+
+// readKernel reads what the kernel says of active volumes, and since when disks
+// are here or lost. It asks no disk.
+func (m *Manager) readKernel(ctx context.Context) error {
+	devices, err := m.lvm.Devices(ctx)
+	if err == nil {
+		var below map[string][]string
+		if below, err = m.lvm.Below(ctx); err == nil {
+			m.noteKernel(devices, below)
+		}
+	}
+	return err
+}
+
+func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.facts
+	f.Devices, m.active = byName(devices), map[string]bool{}
+	for name := range f.Devices {
+		m.active[name] = true
+	}
+	f.Below, f.Numbers = below, map[string]string{}
+	ports := maps.Clone(f.Ports) // of disks that are away, too
+	if ports == nil {
+		ports = map[string]string{}
+	}
+	for _, d := range f.Disks {
+		if b, err := os.ReadFile(filepath.Join(m.o.Sysfs, "block", d.Name, "dev")); err == nil {
+			f.Numbers[d.Name] = strings.TrimSpace(string(b))
+		}
+		if link, err := filepath.EvalSymlinks(filepath.Join(m.o.Sysfs, "block", d.Name, "device")); err == nil {
+			ports[d.ID()] = filepath.Base(link)
+		}
+	}
+	f.Now = m.o.Now()
+	first := f.Started.IsZero()
+	if first {
+		f.Started = f.Now
+	}
+	seen := map[string]time.Time{}
+	for _, d := range f.Disks {
+		at, ok := f.Seen[d.ID()]
+		if !ok && !first {
+			at = f.Now
+		}
+		seen[d.ID()] = at
+	}
+	lost := map[string]time.Time{}
+	for _, g := range f.LVM.Groups {
+		if !ours(g) {
+			continue
+		}
+		failed := f.failedDisks(g)
+		for _, x := range f.membersOf(g) {
+			if x.here && !failed[x.pv.UUID] || x.flagged(f) {
+				continue
+			}
+			at, ok := f.Lost[x.pv.UUID]
+			if !ok {
+				at = f.Now
+			}
+			lost[x.pv.UUID] = at
+		}
+	}
+	f.Seen, f.Lost, f.Ports = seen, lost, ports
+	m.facts = f
+}
+
+func byName(devices []lvm.Device) map[string]lvm.Device {
+	all := make(map[string]lvm.Device, len(devices))
+	for _, d := range devices {
+		all[d.Name] = d
+	}
+	return all
+}
+
+// peekLimit is how long Status waits for the kernel. A disk that hangs can hold up
+// even questions about it.
+const peekLimit = 700 * time.Millisecond
+
+// A peek is one look at what Status tells. Whoever wants to know while one goes on
+// waits for that one, so that at most one hangs.
+type peek struct {
+	done    chan struct{} // closed when the rest is valid
+	devices []lvm.Device
+	disks   []disk.Disk
+	err     error
+}
+
+// peek asks the kernel, for a moment. With an error, devices and disks are those
+// known before.
+func (m *Manager) peek(ctx context.Context) (map[string]lvm.Device, []disk.Disk, error) {
+	m.mu.Lock()
+	p := m.peeking
+	if p == nil {
+		p = &peek{done: make(chan struct{})}
+		m.peeking, m.peekSince = p, time.Now()
+		go m.look1(p)
+	}
+	since := m.peekSince
+	m.mu.Unlock()
+	limit := time.NewTimer(peekLimit)
+	defer limit.Stop()
+	var err error
+	select {
+	case <-p.done:
+		if err = p.err; err == nil {
+			return byName(p.devices), p.disks, nil
+		}
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-limit.C:
+		err = fmt.Errorf("the kernel hasn't said for %v how disks and volumes are; a disk hangs, maybe; what is told here is older than that",
+			time.Since(since).Round(100*time.Millisecond))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	devices, disks := m.facts.Devices, m.facts.Disks
+	if m.peeked != nil {
+		devices, disks = byName(m.peeked.devices), m.peeked.disks
+	}
+	return devices, disks, err
+}
+
+// look1 does one peek. dmsetup ends by itself or is killed after a while; should
+// the kernel not let go of it, this waits, and nobody starts another one.
+func (m *Manager) look1(p *peek) {
+	defer close(p.done)
+	var errs [2]error
+	p.devices, errs[0] = m.lvm.Devices(context.Background())
+	p.disks, errs[1] = disk.Scan(m.o.Sysfs)
+	p.err = errors.Join(errs[:]...)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.peeking = nil
+	if p.err == nil {
+		m.peeked = p
+	}
+}

@@ -1,0 +1,371 @@
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/status"
+)
+
+const (
+	goneTag  = "sanstick.gone."     // like diskTag, of a disk that the pool has given up
+	scrubTag = "sanstick.scrubbed." // + when copies were compared last, in seconds since 1970
+)
+
+// planMending plans what is to be done about the redundancy of a pool that is
+// active. It tells whether that changes LVM's metadata, so that the rest is to be
+// planned afterwards.
+func (p *Plan) planMending(spec Spec, f Facts, g lvm.Group, taken map[string]string) (changes bool) {
+	before := len(p.Steps)
+	p.mend(spec, f, g, taken)
+	changes = slices.ContainsFunc(p.Steps[before:], changesMetadata)
+	p.Again = p.Again || changes
+	return changes
+}
+
+func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
+	if admit, ok := newcomers(f, g); ok {
+		p.Steps = append(p.Steps, admit)
+		return
+	}
+	if add, remove := goneTags(g); len(remove) > 0 {
+		p.Steps = append(p.Steps, Record{Pool: g.Name, Add: add, Remove: remove})
+		return
+	}
+	c := diagnose(g, f)
+	switch c.State {
+	case Failed, Inactive:
+		return
+	case Returned:
+		p.Steps = append(p.Steps, Refresh{Pool: g.Name, Volumes: users(f, g)})
+		return
+	case Healthy:
+		if p.planReplace(f, g, taken) || p.planGrowth(spec, f, g, taken) {
+			return
+		}
+		p.planScrub(spec, f, g)
+		return
+	}
+	if c.Lacks == 0 {
+		return // what is being filled or compared isn't disturbed
+	}
+	if p.tryAgain(f, g) {
+		return
+	}
+	lost := f.lostMembers(g)
+	waited := true
+	for _, m := range lost {
+		since, ok := f.Lost[m.pv.UUID]
+		waited = waited && ok && f.Now.Sub(since) >= spec.SpareAfter
+	}
+	if p.dropIdle(g, lost) {
+		return
+	}
+	// A disk of the pool itself is filled only once its disk is given up; one
+	// that was added for this is there because somebody wants it.
+	room := Plan{}
+	switch all := room.rebuild(f, g); {
+	case all && (waited || idle(f, g)):
+		p.Steps = append(p.Steps, room.Steps...)
+	case p.replace(spec, f, g, taken, lost, waited):
+	case waited && c.State == Absent:
+		p.cut(f, g, lost)
+	}
+}
+
+// newcomers are disks that were added and aren't recorded yet.
+func newcomers(f Facts, g lvm.Group) (AdmitDisks, bool) {
+	recorded := members(g)
+	a := AdmitDisks{Pool: g.Name}
+	for _, m := range f.membersOf(g) {
+		if _, ok := recorded[m.pv.UUID]; m.here && !ok && m.pv.Allocated == 0 {
+			a.Paths = append(a.Paths, m.pv.Path)
+			a.Tags = append(a.Tags, memberTag(m.pv.UUID, m.id))
+		}
+	}
+	return a, len(a.Paths) > 0
+}
+
+// goneTags are the changes of tags for disks that aren't in the group any more.
+func goneTags(g lvm.Group) (add, remove []string) {
+	for _, t := range g.Tags {
+		rest, ok := strings.CutPrefix(t, diskTag)
+		uuid, _, _ := strings.Cut(rest, ".")
+		if ok && !slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == uuid }) {
+			remove, add = append(remove, t), append(add, goneTag+rest)
+		}
+	}
+	return add, remove
+}
+
+// idle tells whether a pool has a disk that was added and isn't used wholly yet:
+// one without a leg of the largest volume.
+func idle(f Facts, g lvm.Group) bool {
+	all := raidVolumes(g)
+	if len(all) == 0 {
+		return false
+	}
+	_, ok := f.target(g, all[len(all)-1])
+	return ok
+}
+
+// users are the volumes to refresh so that all legs of a group are.
+func users(f Facts, g lvm.Group) []string {
+	var all []string
+	for _, l := range f.legs(g) {
+		if u := user(l.volume); (l.moved || l.letter == 'D') && !slices.Contains(all, u) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// lostMembers are the disks that a pool has to do without: those that aren't
+// here, and those that failed and have been tried often enough.
+func (f Facts) lostMembers(g lvm.Group) []member {
+	failed := f.failedDisks(g)
+	var lost []member
+	for _, m := range f.membersOf(g) {
+		if !m.here && !m.flagged(f) || failed[m.pv.UUID] && !f.Tried[m.pv.UUID].left(f.Now) {
+			lost = append(lost, m)
+		}
+	}
+	return lost
+}
+
+// tryAgain has a disk that failed used again, a few times. While one still has
+// attempts left it isn't replaced.
+func (p *Plan) tryAgain(f Facts, g lvm.Group) (waiting bool) {
+	failed := f.failedDisks(g)
+	for _, m := range f.membersOf(g) {
+		t := f.Tried[m.pv.UUID]
+		if !failed[m.pv.UUID] || !t.left(f.Now) {
+			continue
+		}
+		waiting = true
+		if t.due(f.Now) {
+			p.Steps = append(p.Steps, Refresh{Pool: g.Name, Volumes: users(f, g), Disk: m.id, Path: m.pv.Path, PV: m.pv.UUID})
+			return true
+		}
+	}
+	return waiting
+}
+
+// dropIdle takes lost disks out of the pool on which nothing lies any more.
+func (p *Plan) dropIdle(g lvm.Group, lost []member) bool {
+	var missing []string
+	for _, m := range lost {
+		switch {
+		case m.pv.Allocated > 0:
+		case m.here:
+			p.Steps = append(p.Steps, RemoveDisk{Pool: g.Name, Disk: m.id, Path: m.pv.Path})
+		default:
+			missing = append(missing, m.id)
+		}
+	}
+	if len(missing) > 0 {
+		p.Steps = append(p.Steps, DropMissing{Pool: g.Name, Disks: strings.Join(missing, ", ")})
+	}
+	return len(p.Steps) > 0 && (len(missing) > 0 || slices.ContainsFunc(p.Steps, func(s Step) bool { _, ok := s.(RemoveDisk); return ok }))
+}
+
+// room is how many bytes a disk must have to take any other's place in a group.
+func room(g lvm.Group) int64 {
+	var most int64
+	for _, pv := range g.Physical {
+		most = max(most, pv.Allocated)
+	}
+	// After a cut the lost disk isn't listed any more, but its equals are.
+	return most*g.ExtentSize + 8*mib
+}
+
+// target finds the disk of a pool that a leg of a volume can be put on: one that
+// has none yet, and room. The emptiest is taken.
+func (f Facts) target(g lvm.Group, v lvm.LogicalVolume) (best member, found bool) {
+	failed := f.failedDisks(g)
+	has := map[string]bool{}
+	for _, l := range f.legs(g) {
+		if l.volume.Name == v.Name {
+			has[l.pv] = true
+		}
+	}
+	for _, m := range f.membersOf(g) {
+		left := m.pv.Extents - m.pv.Allocated
+		if m.here && !failed[m.pv.UUID] && f.Tried[m.pv.UUID].left(f.Now) && !has[m.pv.UUID] && left*g.ExtentSize >= legSize(g, v)+g.ExtentSize &&
+			(!found || left > best.pv.Extents-best.pv.Allocated) {
+			best, found = m, true
+		}
+	}
+	return best, found
+}
+
+// legSize is how many bytes one leg of a volume has.
+func legSize(g lvm.Group, v lvm.LogicalVolume) int64 {
+	var most int64
+	for _, name := range v.Devices {
+		image, _ := g.Volume(name)
+		most = max(most, image.Size)
+	}
+	return most
+}
+
+// rebuild puts lost legs on other disks of the pool. It tells whether there is
+// room for all of them.
+func (p *Plan) rebuild(f Facts, g lvm.Group) bool {
+	lost := map[string]member{}
+	for _, m := range f.lostMembers(g) {
+		lost[m.pv.UUID] = m
+	}
+	done, bad := map[string]bool{}, map[string]member{}
+	all := true
+	for _, l := range f.legs(g) {
+		v := l.volume
+		m, failed := lost[l.pv]
+		if done[v.Name] || !l.lost && !failed {
+			continue
+		}
+		done[v.Name] = true
+		switch target, ok := f.target(g, v); {
+		case !ok:
+			all = false
+		case l.lost:
+			p.Steps = append(p.Steps, RepairVolume{Pool: g.Name, Volume: v.Name, Disk: target.id, Path: target.pv.Path})
+		default:
+			p.Steps = append(p.Steps, ReplaceLeg{Pool: g.Name, Volume: v.Name, From: m.pv.Path, To: target.pv.Path, Disk: target.id})
+			bad[m.pv.UUID] = m
+		}
+	}
+	if all {
+		for _, m := range f.membersOf(g) {
+			if _, ok := bad[m.pv.UUID]; ok {
+				p.Steps = append(p.Steps, RemoveDisk{Pool: g.Name, Disk: m.id, Path: m.pv.Path})
+			}
+		}
+	}
+	return all
+}
+
+// replace adds a disk that takes the place of a lost one.
+func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string, lost []member, waited bool) bool {
+	fits := func(d disk.Disk) bool {
+		why, _ := f.unfit(d, taken)
+		return why == "" && d.Size >= room(g)
+	}
+	names := slices.Concat([]string{f.Replace[g.Name].New}, spec.Disks)
+	if waited {
+		names = append(names, spec.Spares...)
+	}
+	for _, n := range names {
+		if found := disk.Find(f.Disks, n); len(found) == 1 && fits(found[0]) {
+			p.add(g, f, found[0])
+			return true
+		}
+	}
+	d, found := f.blankFor(g, lost, waited, func(d disk.Disk) bool {
+		return fits(d) && !slices.ContainsFunc(spec.Spares, d.Is)
+	})
+	if !found {
+		return false
+	}
+	if others := f.lacking(g, d); len(others) > 0 {
+		p.problem(status.Degraded, fmt.Sprintf("disk %s is blank, and pool %s could take it as well as pool %s", d.ID(), g.Name, strings.Join(others, ", ")),
+			fmt.Sprintf("say which: sanctl disk replace %s %s", name(lost), d.ID()))
+		return false
+	}
+	p.add(g, f, d)
+	return true
+}
+
+func name(lost []member) string {
+	if len(lost) == 0 {
+		return "OLD"
+	}
+	return lost[0].id
+}
+
+// blankFor finds a disk that nobody has named: the smallest one that suffices. It
+// has come after the loss, or the wait is over.
+func (f Facts) blankFor(g lvm.Group, lost []member, waited bool, fits func(disk.Disk) bool) (best disk.Disk, found bool) {
+	for _, d := range f.Disks {
+		if !fits(d) || len(sameDisk(f.Disks)) > 0 && slices.Contains(sameDisk(f.Disks), d) {
+			continue
+		}
+		late := len(lost) == 0 // the pool has given up a disk
+		for _, m := range lost {
+			since, ok := f.Lost[m.pv.UUID]
+			late = late || ok && f.Seen[d.ID()].After(since)
+		}
+		if (late || waited) && (!found || d.Size < best.Size) {
+			best, found = d, true
+		}
+	}
+	return best, found
+}
+
+// lacking are other pools that lack a disk which d could replace.
+func (f Facts) lacking(g lvm.Group, d disk.Disk) []string {
+	var names []string
+	for _, o := range f.LVM.Groups {
+		if o.UUID != g.UUID && ours(o) && !o.Tagged(creatingTag) && diagnose(o, f).Lacks > 0 && d.Size >= room(o) {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}
+
+// add makes a blank disk a part of the pool.
+func (p *Plan) add(g lvm.Group, f Facts, d disk.Disk) {
+	s := StampDisk{Path: d.Path, Stamp: Stamp{Pool: g.Name, Disk: d.ID()}}
+	_, s.Reset = f.Stamped[d.Name]
+	p.Steps = append(p.Steps, s, AddDisk{Pool: g.Name, Disk: d.ID(), Path: d.Path})
+}
+
+// cut gives up missing disks, if every volume has all of its data without them:
+// no leg of what is left is failed or being filled.
+func (p *Plan) cut(f Facts, g lvm.Group, lost []member) {
+	var ids []string
+	for _, m := range lost {
+		if m.here {
+			return
+		}
+		ids = append(ids, m.id)
+	}
+	if uncovered(g) != "" {
+		return
+	}
+	for _, l := range f.legs(g) {
+		if !l.lost && l.letter != 'A' {
+			return
+		}
+	}
+	p.Steps = append(p.Steps, CutMissing{Pool: g.Name, Disks: strings.Join(ids, ", ")})
+}
+
+// firstScrub is when the copies of a pool that never were compared are.
+const firstScrub = 24 * time.Hour
+
+func (p *Plan) planScrub(spec Spec, f Facts, g lvm.Group) {
+	var volumes []string
+	for _, v := range raidVolumes(g) {
+		volumes = append(volumes, v.Name)
+	}
+	last := f.Started.Add(firstScrub - spec.ScrubEvery)
+	for _, t := range g.Tags {
+		if s, ok := strings.CutPrefix(t, scrubTag); ok {
+			var unix int64
+			if _, err := fmt.Sscanf(s, "%d", &unix); err == nil {
+				last = time.Unix(unix, 0)
+			}
+		}
+	}
+	due := spec.ScrubEvery > 0 && f.Now.Sub(last) >= spec.ScrubEvery || f.ScrubNow[g.Name]
+	if due && len(volumes) > 0 {
+		s := Scrub{Pool: g.Name, Volumes: volumes}
+		s.Add, s.Remove = scrubTags(g.Tags, f.Now)
+		p.Steps = append(p.Steps, s)
+	}
+}

@@ -1,0 +1,439 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/status"
+)
+
+// clock is a time that tests move.
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+// bench is a machine with the pool tank on disks A and B, in use.
+type bench struct {
+	*world
+	*Manager
+	t     *testing.T
+	clock *clock
+	notes *notes
+	specs []Spec
+}
+
+func newBench(t *testing.T, letters string, change func(*Spec)) *bench {
+	t.Helper()
+	b := &bench{world: newWorld(t, letters), t: t, clock: &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, notes: &notes{newest: map[string][]string{}}}
+	b.specs = slices.Clone(tank)
+	b.specs[0].SpareAfter = 10 * time.Minute
+	if change != nil {
+		change(&b.specs[0])
+	}
+	b.start()
+	b.world.sync()
+	b.look()
+	b.write()
+	b.commands()
+	return b
+}
+
+// start is what happens after power on. Errors are the business of the caller's
+// next look.
+func (b *bench) start() {
+	b.Manager, _ = b.manager(func(o *Options) { o.Witness, o.Now = b.notes, b.clock.now })
+	_ = b.Bring(b.t.Context(), b.specs)
+}
+
+// look is a tick of Watch, and what follows from it.
+func (b *bench) look() {
+	for range 4 {
+		b.clock.t = b.clock.t.Add(time.Second)
+		if err := b.refresh(b.t.Context()); err != nil && !errors.Is(err, errPower) {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func (b *bench) state() (string, status.Pool) {
+	pools, _, _ := b.Status(b.t.Context())
+	return pools[0].State, pools[0]
+}
+
+func (b *bench) wants(state State, words ...string) {
+	b.t.Helper()
+	got, p := b.state()
+	if got != string(state) {
+		b.t.Errorf("state %s (%s), want %s", got, p.Detail, state)
+	}
+	for _, w := range words {
+		if !strings.Contains(p.Detail, w) {
+			b.t.Errorf("state %s: %q doesn't say %q", got, p.Detail, w)
+		}
+	}
+}
+
+func (b *bench) ran(want ...string) {
+	b.t.Helper()
+	var got []string
+	for _, c := range b.commands() {
+		got = append(got, strings.TrimPrefix(c, "/sbin/lvm "))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		b.t.Errorf("commands (-want +got):\n%s", diff)
+	}
+}
+
+// whole fails unless each leg is on one of the disks, and has all that was ever
+// written.
+func (b *bench) whole(paths ...string) {
+	b.t.Helper()
+	b.world.mu.Lock()
+	defer b.world.mu.Unlock()
+	for _, v := range []string{"thinpool_tdata", "thinpool_tmeta"} {
+		for _, l := range b.legsOf("tank", v) {
+			if p := b.pathOf(b.groups[0], l.pv); l.letter != 'A' || !slices.Contains(paths, p) || l.writes != b.writes || l.bound != b.number(p) {
+				b.t.Errorf("%s has a leg %+v on %q; %d writes", v, *l, p, b.writes)
+			}
+		}
+	}
+}
+
+// hold puts something on a disk that isn't ours.
+func (b *bench) hold(letter string) {
+	b.world.mu.Lock()
+	defer b.world.mu.Unlock()
+	b.disks["/dev/vd"+letter].put(fill(4096), 64<<20)
+}
+
+const refreshed = "lvchange --refresh tank/thinpool"
+
+func TestDiskIsBack(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.wants(Absent, "disk B is missing", "in 9m5", "goes on without it")
+	b.ran()
+	if diff := cmp.Diff([]string{"pv-a"}, b.notes.newest["uuid-0"]); diff != "" {
+		t.Errorf("the witness knows (-want +got):\n%s", diff)
+	}
+	b.plug("b")
+	b.look()
+	b.wants(Rebuilding, "disk B")
+	b.ran(refreshed)
+	b.write()
+	b.world.sync()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdb")
+	if n := b.notes.newest["uuid-0"]; len(n) != 0 {
+		t.Errorf("the witness knows %v", n)
+	}
+	b.ran()
+}
+
+// The kernel doesn't notice that a disk has gone that nobody uses, and works on
+// with a device that isn't there any more.
+func TestDiskIsBackUnnoticed(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.plug("b")
+	b.look()
+	b.ran(refreshed)
+	b.world.sync()
+	b.write()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdb")
+}
+
+// LVM marks a missing disk when it writes its metadata.
+func TestDiskIsBackMarked(t *testing.T) {
+	for _, reboot := range []bool{false, true} {
+		b := newBench(t, "ab", nil)
+		b.unplug("b")
+		b.write()
+		b.look()
+		if err := b.Manager.lvm.ChangeTags(t.Context(), "tank", []string{"sanstick.x"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.commands()
+		b.plug("b")
+		if reboot {
+			b.restart()
+			b.start()
+			b.ran("vgextend --restoremissing tank /dev/vdb", "vgchange -ay --activationmode degraded tank")
+		} else {
+			b.look()
+			b.ran("vgextend --restoremissing tank /dev/vdb", refreshed)
+		}
+		b.write()
+		b.world.sync()
+		b.look()
+		b.wants(Healthy)
+		b.whole("/dev/vda", "/dev/vdb")
+	}
+}
+
+func TestFailedLeg(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.broken["/dev/vdb"] = true
+	b.write()
+	b.look()
+	b.wants(Rebuilding, "B") // it is tried again
+	b.ran(refreshed)
+	b.world.sync()
+	b.look()
+	b.wants(LegFailed, "disk B has failed")
+	for range 5 {
+		b.clock.t = b.clock.t.Add(tryDistance)
+		b.look()
+		b.world.sync()
+	}
+	b.ran(refreshed, refreshed)
+	b.wants(LegFailed, "disk B has failed")
+	if diff := cmp.Diff([]string{"pv-a"}, b.notes.newest["uuid-0"]); diff != "" {
+		t.Errorf("the witness knows (-want +got):\n%s", diff)
+	}
+	// Another day it gets another try.
+	b.broken["/dev/vdb"] = false
+	b.clock.t = b.clock.t.Add(triesForget + time.Hour)
+	b.look()
+	b.world.sync()
+	b.look()
+	b.wants(Healthy)
+}
+
+// A spare takes the place of a disk that is missing, or of one that failed and is
+// here.
+func TestSpare(t *testing.T) {
+	for _, gone := range []bool{true, false} {
+		b := newBench(t, "abcd", func(s *Spec) { s.Spares = []string{"D"} })
+		b.hold("c")
+		if gone {
+			b.unplug("b")
+		}
+		b.broken["/dev/vdb"] = !gone
+		b.write()
+		for range 4 {
+			b.clock.t = b.clock.t.Add(tryDistance)
+			b.look()
+			b.world.sync()
+		}
+		if gone {
+			b.ran()
+			b.wants(Absent, "spare D takes its place")
+		} else {
+			b.ran(refreshed, refreshed, refreshed)
+		}
+		b.clock.t = b.clock.t.Add(11 * time.Minute)
+		b.look()
+		b.wants(Rebuilding, "disk D")
+		move := []string{"vgextend tank /dev/vdd", "vgchange --addtag sanstick.disk.pv-new-4.D tank"}
+		if gone {
+			move = append(move, "lvconvert --yes --repair tank/thinpool_tmeta /dev/vdd", "lvconvert --yes --repair tank/thinpool_tdata /dev/vdd")
+		} else {
+			move = append(move, "lvconvert --yes --replace /dev/vdb tank/thinpool_tmeta /dev/vdd", "lvconvert --yes --replace /dev/vdb tank/thinpool_tdata /dev/vdd")
+		}
+		got := b.commands()
+		for i := range got {
+			got[i] = strings.TrimPrefix(got[i], "/sbin/lvm ")
+		}
+		if diff := cmp.Diff(move, got[:min(len(got), len(move))]); diff != "" {
+			t.Errorf("gone %v: commands (-want +got):\n%s", gone, diff)
+		}
+		b.world.sync()
+		b.write()
+		b.look()
+		b.wants(Healthy)
+		b.whole("/dev/vda", "/dev/vdd")
+		if n := len(b.groups[0].Physical); n != 2 {
+			t.Errorf("%d disks in the pool", n)
+		}
+	}
+}
+
+// Without a spare the pool goes on after a while, and takes a blank disk later.
+func TestCut(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.clock.t = b.clock.t.Add(11 * time.Minute)
+	b.look()
+	b.wants(Cut, "lacks a disk")
+	b.ran("vgreduce --removemissing --force --mirrorsonly tank",
+		"vgchange --addtag sanstick.gone.pv-b.B --deltag sanstick.disk.pv-b.B tank")
+	grown := slices.Clone(b.specs)
+	grown[0].Volumes = append(slices.Clone(grown[0].Volumes), VolumeSpec{Name: "second", Size: 4 << 20})
+	b.specs = grown
+	if err := b.Bring(t.Context(), grown); err != nil {
+		t.Fatal(err)
+	}
+	b.ran("lvcreate --type thin -V 4194304b --thinpool thinpool -n second tank")
+	b.write()
+	b.plug("b") // the old disk, which is out of date and has LVM's label
+	b.look()
+	b.ran()
+	b.wants(Cut)
+	b.plug("c")
+	b.look()
+	b.wants(Rebuilding, "disk C")
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdc")
+	if diff := cmp.Diff([]string{"pv-a", b.groups[0].Physical[1].UUID}, b.notes.newest["uuid-0"]); diff != "" {
+		t.Errorf("the witness knows (-want +got):\n%s", diff)
+	}
+}
+
+// A blank disk that comes after the loss is taken at once.
+func TestBlankReplacement(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.plug("c")
+	b.look()
+	b.wants(Rebuilding, "disk C")
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdc")
+}
+
+func TestNotTaken(t *testing.T) {
+	for name, prepare := range map[string]func(b *bench){
+		"not blank": func(b *bench) { b.plug("c"); b.unplug("c"); b.hold("c"); b.plug("c") },
+		"too small": func(b *bench) { b.size["/dev/vdc"] = 64 << 20; b.plug("c") },
+		"wanted by another pool": func(b *bench) {
+			other := *b.groups[0]
+			other.Name, other.UUID, other.Physical = "tub", "uuid-tub", []lvm.PhysicalVolume{{Path: "/dev/vdx", UUID: "pv-x", Extents: 63}}
+			b.groups = append(b.groups, &other)
+			for _, v := range []string{"thinpool_tdata", "thinpool_tmeta"} {
+				b.legs["tub/"+v] = []*worldLeg{{pv: "pv-x", letter: 'A'}, {letter: 'D'}}
+			}
+			b.plug("c")
+		},
+	} {
+		b := newBench(t, "ab", nil)
+		b.unplug("b")
+		b.write()
+		b.look()
+		prepare(b)
+		before := len(b.disks["/dev/vdc"].blocks)
+		b.look()
+		if c := b.commands(); len(c) > 0 || len(b.disks["/dev/vdc"].blocks) != before {
+			t.Errorf("%s: %v", name, c)
+		}
+	}
+}
+
+// Power fails at every single change while a lost disk is replaced. What follows
+// finishes it, and touches nothing else.
+func TestPowerCutWhileMending(t *testing.T) {
+	for _, how := range []string{"blank disk", "spare", "cut"} {
+		for at := range 40 {
+			b := newBench(t, "abx", func(s *Spec) {
+				if how == "spare" {
+					s.Spares = []string{"C"}
+				}
+			})
+			b.hold("x")
+			x := len(b.disks["/dev/vdx"].blocks)
+			b.unplug("b")
+			b.write()
+			b.look()
+			if how != "cut" {
+				b.plug("c")
+			}
+			b.left = at
+			b.clock.t = b.clock.t.Add(11 * time.Minute)
+			b.look()
+			enough := b.left > 0
+			b.restart()
+			name := fmt.Sprintf("%s, power cut at change %d", how, at)
+			if how == "cut" {
+				b.plug("c")
+			}
+			b.start()
+			b.look()
+			b.write()
+			b.clock.t = b.clock.t.Add(11 * time.Minute)
+			b.look()
+			b.world.sync()
+			b.write()
+			b.look()
+			if s, p := b.state(); s != string(Healthy) {
+				_, _, pr := b.Status(t.Context())
+				t.Log(pr, b.commands(), b.facts.Found)
+				t.Errorf("%s: state %s: %s", name, s, p.Detail)
+			}
+			b.whole("/dev/vda", "/dev/vdc")
+			if len(b.groups) != 1 || len(b.groups[0].Physical) != 2 {
+				t.Errorf("%s: groups %+v", name, b.groups)
+			}
+			if _, err := readStamp(b.disks["/dev/vdc"]); !errors.Is(err, errNoStamp) {
+				t.Errorf("%s: a stamp is left", name)
+			}
+			if n := len(b.disks["/dev/vdx"].blocks); n != x {
+				t.Errorf("%s: another disk was written", name)
+			}
+			if t.Failed() {
+				t.Fatal(name)
+			}
+			if enough {
+				break
+			}
+		}
+	}
+}
+
+func TestThirdCopy(t *testing.T) {
+	b := newBench(t, "abc", nil)
+	b.specs[0].Disks = []string{"A", "B", "C"}
+	if err := b.Bring(t.Context(), b.specs); err != nil {
+		t.Fatal(err)
+	}
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdb", "/dev/vdc")
+	if n := len(b.legsOf("tank", "thinpool_tdata")); n != 3 {
+		t.Errorf("%d copies", n)
+	}
+}
+
+func TestScrubs(t *testing.T) {
+	b := newBench(t, "ab", func(s *Spec) { s.ScrubEvery = 30 * 24 * time.Hour })
+	b.look()
+	if b.scrubs != 0 {
+		t.Error("a new pool is scrubbed")
+	}
+	b.clock.t = b.clock.t.Add(25 * time.Hour)
+	b.look()
+	if b.scrubs != 2 {
+		t.Errorf("%d volumes are scrubbed, want 2", b.scrubs)
+	}
+	b.clock.t = b.clock.t.Add(29 * 24 * time.Hour)
+	b.look()
+	if b.scrubs != 2 {
+		t.Error("scrubbed too early")
+	}
+	b.clock.t = b.clock.t.Add(2 * 24 * time.Hour)
+	b.look()
+	if b.scrubs != 4 {
+		t.Error("not scrubbed again")
+	}
+}

@@ -1,0 +1,100 @@
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/status"
+)
+
+// redundancy tells how a pool's redundancy is, and what happens next.
+func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.Health, string, string)) {
+	f := v.facts
+	f.Devices = v.devices
+	// LVM may not have noticed yet that a disk has gone.
+	f.Disks = slices.DeleteFunc(slices.Clone(f.Disks), func(d disk.Disk) bool { return !slices.Contains(v.now, d) })
+	for _, lv := range raidVolumes(g) {
+		if lv.Name == dataVolume+"_tdata" {
+			p.Layout = layoutOf(lv)
+		}
+		if r := v.devices[lvm.DeviceName(g.Name, lv.Name)].Raid; r != nil {
+			p.Sync = min(p.Sync, inSync(*r))
+		}
+	}
+	c := diagnose(g, f)
+	p.State, p.Progress = string(c.State), c.Progress
+	disks := strings.Join(c.Disks, ", ")
+	next := v.next(s, g, f)
+	switch c.State {
+	case Failed:
+		if disks != "" {
+			note(status.Failed, fmt.Sprintf("disk %s is missing, and nothing has what was on it", disks), "connect the disk again")
+		} else {
+			note(status.Failed, "more copies are lost than the layout bears", "connect the disks again")
+		}
+	case Absent:
+		note(status.Degraded, fmt.Sprintf("disk %s is missing%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "connect the disk again, or a blank one in its place")
+	case Returned:
+		note(status.Degraded, fmt.Sprintf("disk %s is back and isn't used yet", disks), "wait; volumes can be used meanwhile")
+	case LegFailed:
+		note(status.Degraded, fmt.Sprintf("disk %s has failed%s: reading or writing it gave errors; the pool works with what is left%s", disks, v.port(c.Disks), next), "check its cable, or replace it")
+	case Cut:
+		note(status.Degraded, "the pool lacks a disk, which it has given up; it works with what is left, and volumes can be made", "connect a blank disk; it is taken by itself")
+	case Syncing:
+		note(status.Degraded, fmt.Sprintf("the copies are being synchronised, %.1f %% done", c.Progress), "wait; volumes can be used meanwhile")
+	case Rebuilding:
+		note(status.Degraded, fmt.Sprintf("the pool is being rebuilt on disk %s, %.1f %% done", disks, c.Progress), "wait; volumes can be used meanwhile")
+	}
+	if c.Mismatches > 0 && c.State != Checking {
+		note(status.Degraded, fmt.Sprintf("%d sectors differ between its copies", c.Mismatches),
+			"nobody can tell which copy is right, so nothing was changed; check what the volumes hold, and replace the disk that reports errors")
+	}
+	p.Mismatches = c.Mismatches
+	for _, m := range f.membersOf(g) {
+		if m.here && m.pv.Allocated == 0 && p.State == string(Healthy) {
+			p.Idle = append(p.Idle, m.id)
+		}
+	}
+}
+
+// next says what will happen to a pool that lacks a disk, in words that follow.
+func (v view) next(s Spec, g lvm.Group, f Facts) string {
+	var until time.Duration
+	for _, m := range f.membersOf(g) {
+		if at, ok := f.Lost[m.pv.UUID]; ok {
+			until = max(until, s.SpareAfter-f.Now.Sub(at))
+		}
+	}
+	if until <= 0 || s.ActivateOnly {
+		return ""
+	}
+	what := "the pool goes on without it"
+	if len(s.Spares) > 0 {
+		what = "spare " + s.Spares[0] + " takes its place"
+	}
+	return fmt.Sprintf("; in %v %s", until.Round(time.Second), what)
+}
+
+// port says where disks are plugged, as far as is known.
+func (v view) port(ids []string) string {
+	for _, id := range ids {
+		if at := v.facts.Ports[id]; at != "" {
+			return " (at " + at + ")"
+		}
+	}
+	return ""
+}
+
+// layoutOf is the layout of a pool whose data is on this volume.
+func layoutOf(v lvm.LogicalVolume) string {
+	for _, l := range []string{RAID10, RAID5, RAID6} {
+		if strings.HasPrefix(v.Type, l) {
+			return l
+		}
+	}
+	return Mirror
+}

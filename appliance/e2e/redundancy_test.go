@@ -1,0 +1,316 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sanstick/appliance/status"
+	"sanstick/imagebuild/qemu"
+)
+
+const redundantTOML = `
+hostname = "attic"
+
+[[pool]]
+name        = "tank"
+disks       = ["R-1", "R-2"]
+layout      = "mirror"
+spare_after = "20m"
+
+[[volume]]
+name = "vm1"
+pool = "tank"
+size = "96MiB"
+
+[[target]]
+name       = "vm1"
+iqn        = "` + iqn + `"
+volumes    = ["vm1"]
+initiators = ["*"]
+`
+
+// bench is a machine whose disks come and go, and what an initiator has written
+// to its LUN.
+type bench struct {
+	*machine
+	site     *site
+	identity identity
+
+	mu    sync.Mutex
+	wrote [blocks]byte // the pattern of each block that was acknowledged and flushed
+	next  byte
+}
+
+// The LUN is written in blocks of a MiB.
+const blocks = 96
+
+// TestDisksComeAndGo loses disks of a mirror in every way, under I/O, and gets
+// them back or gets others. After each row all that was acknowledged and flushed
+// is there, the LUN is the same, and the status said the truth.
+func TestDisksComeAndGo(t *testing.T) {
+	s := &site{dir: t.TempDir()}
+	s.stick = filepath.Join(s.dir, "stick.img")
+	s.configure(t, redundantTOML)
+	disk := func(serial string) qemu.Disk {
+		path := filepath.Join(s.dir, serial+".img")
+		if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+			if err := f.Truncate(512 << 20); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
+		return qemu.Disk{Path: path, Serial: serial, Bus: qemu.SCSI}
+	}
+	b := &bench{site: s, machine: s.boot(t, disk("R-1"), disk("R-2"))}
+	b.awaitLUN(t, iqn)
+	b.identity = b.machine.identity(t)
+	b.write(t, blocks)
+	b.reaches(t, "healthy")
+
+	for _, row := range []struct {
+		name string
+		do   func(t *testing.T)
+	}{
+		{"pulled under I/O and plugged again", func(t *testing.T) {
+			b.during(t, func() { b.unplug(t, "R-2") })
+			b.reaches(t, "degraded-absent", "R-2")
+			b.write(t, 8)
+			b.during(t, func() { b.plug(t, disk("R-2")) })
+			b.reaches(t, "healthy")
+		}},
+		{"what was resynchronised is right", func(t *testing.T) {
+			b.unplug(t, "R-1")
+			b.write(t, 4)
+			b.reaches(t, "degraded-absent", "R-1")
+			b.check(t) // from R-2 alone
+			b.plug(t, disk("R-1"))
+			b.reaches(t, "healthy")
+		}},
+		{"pulled and plugged while nobody writes", func(t *testing.T) {
+			b.unplug(t, "R-1")
+			b.plug(t, disk("R-1"))
+			b.reaches(t, "healthy")
+			b.unplug(t, "R-2")
+			b.write(t, 4)
+			b.check(t)
+			b.plug(t, disk("R-2"))
+			b.reaches(t, "healthy")
+		}},
+		{"EIO on reads", func(t *testing.T) { b.breaks(t, qemu.Fault{Reads: true}) }},
+		{"EIO on writes", func(t *testing.T) { b.breaks(t, qemu.Fault{Writes: true}) }},
+		{"EIO on flushes", func(t *testing.T) { b.breaks(t, qemu.Fault{Flushes: true}) }},
+		{"a disk that hangs", func(t *testing.T) {
+			b.fault(t, "R-2", qemu.Fault{IOPS: 1})
+			stop := b.writing(t)
+			for range 3 {
+				b.statusInTime(t)
+			}
+			b.fault(t, "R-2", qemu.Fault{})
+			stop()
+			b.reaches(t, "healthy")
+		}},
+		{"a blank disk in its place, and power lost while it is filled", func(t *testing.T) {
+			b.unplug(t, "R-2")
+			b.write(t, 8)
+			b.reaches(t, "degraded-absent", "R-2")
+			b.plug(t, disk("R-3"))
+			b.fault(t, "R-3", qemu.Fault{IOPS: 40})
+			b.reaches(t, "rebuilding", "R-3")
+			b.write(t, 8)
+			b.Kill()
+			b.machine = s.boot(t, disk("R-1"), disk("R-3"))
+			b.awaitLUN(t, iqn)
+			b.check(t)
+			b.reaches(t, "healthy")
+		}},
+		{"the old disk is back", func(t *testing.T) {
+			b.plug(t, disk("R-2"))
+			b.write(t, 8)
+			time.Sleep(3 * time.Second)
+			b.reaches(t, "healthy")
+			st := b.status(t)
+			i := slices.IndexFunc(st.Disks, func(d status.Disk) bool { return d.Serial == "R-2" })
+			if i < 0 || strings.HasPrefix(st.Disks[i].Use, "pool") || st.Disks[i].Use == "blank" {
+				t.Errorf("disks %+v", st.Disks)
+			}
+			b.unplug(t, "R-2")
+		}},
+		{"what was rebuilt is right", func(t *testing.T) {
+			b.unplug(t, "R-1")
+			b.write(t, 4)
+			b.reaches(t, "degraded-absent", "R-1")
+			b.check(t)
+			b.plug(t, disk("R-1"))
+			b.reaches(t, "healthy")
+		}},
+	} {
+		ok := t.Run(row.name, func(t *testing.T) {
+			start := time.Now()
+			row.do(t)
+			b.check(t)
+			if again := b.machine.identity(t); again != b.identity {
+				t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", b.identity, again)
+			}
+			t.Logf("%.0f s", time.Since(start).Seconds())
+		})
+		if !ok {
+			return
+		}
+	}
+}
+
+// breaks has R-2 fail in some way, under I/O, and then work again.
+func (b *bench) breaks(t *testing.T, f qemu.Fault) {
+	t.Helper()
+	b.during(t, func() { b.fault(t, "R-2", f) })
+	b.check(t)
+	if !f.Reads { // what can't be read is read from the other copy, and written anew
+		b.reaches(t, "degraded-failed", "R-2")
+	}
+	b.fault(t, "R-2", qemu.Fault{})
+	b.write(t, 8)
+	b.reaches(t, "healthy")
+	b.unplug(t, "R-1")
+	b.write(t, 4)
+	b.check(t) // from R-2 alone
+	b.plug(t, qemu.Disk{Serial: "R-1", Bus: qemu.SCSI})
+	b.reaches(t, "healthy")
+}
+
+func (b *bench) unplug(t *testing.T, serial string) {
+	t.Helper()
+	if err := b.Unplug(t.Context(), serial); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) plug(t *testing.T, d qemu.Disk) {
+	t.Helper()
+	if err := b.Plug(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) fault(t *testing.T, serial string, f qemu.Fault) {
+	t.Helper()
+	if err := b.Break(t.Context(), serial, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// during does something while an initiator writes.
+func (b *bench) during(t *testing.T, do func()) {
+	t.Helper()
+	stop := b.writing(t)
+	time.Sleep(500 * time.Millisecond)
+	do()
+	time.Sleep(time.Second)
+	stop()
+}
+
+// writing has an initiator write until stop is called.
+func (b *bench) writing(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			b.write(t, 4)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// write writes and flushes the next blocks. What fails isn't expected to be there,
+// and fails the test.
+func (b *bench) write(t *testing.T, n int) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var args []string
+	first := int(b.next)
+	for i := range n {
+		args = append(args, "-c", fmt.Sprintf("write -P %d %dM 1M", 1+(first+i)%250, (first+i)%blocks))
+	}
+	if err := b.qemuIO(t, append(args, "-c", "flush")); err != nil {
+		t.Errorf("writing failed: %v", err)
+		return
+	}
+	for i := range n {
+		b.wrote[(first+i)%blocks] = byte(1 + (first+i)%250)
+	}
+	b.next = byte((first + n) % 250)
+}
+
+// check reads all that was acknowledged.
+func (b *bench) check(t *testing.T) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var args []string
+	for i, p := range b.wrote {
+		if p != 0 {
+			args = append(args, "-c", fmt.Sprintf("read -P %d %dM 1M", p, i))
+		}
+	}
+	if err := b.qemuIO(t, args); err != nil {
+		t.Errorf("what was written isn't there: %v", err)
+	}
+}
+
+func (b *bench) qemuIO(t *testing.T, args []string) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "qemu-io", append([]string{"-f", "raw", b.url(iqn)}, args...)...).CombinedOutput()
+	text := string(out)
+	if err != nil || strings.Contains(text, "failed") {
+		return fmt.Errorf("%w\n%s", err, text)
+	}
+	return nil
+}
+
+// reaches waits until the status tells that state of the pool; the detail names
+// all words.
+func (b *bench) reaches(t *testing.T, state string, words ...string) {
+	t.Helper()
+	var last []status.Pool
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		last = b.statusInTime(t).Pools
+		if len(last) != 1 || last[0].State != state {
+			continue
+		}
+		for _, w := range words {
+			if !strings.Contains(last[0].Detail, w) {
+				t.Errorf("state %s: %q doesn't name %s", state, last[0].Detail, w)
+			}
+		}
+		if (last[0].Health == status.OK) != (state == "healthy") {
+			t.Errorf("state %s, but health %s", state, last[0].Health)
+		}
+		return
+	}
+	t.Fatalf("the pool doesn't get to %s: %+v", state, last)
+}
+
+// statusInTime fails if the status takes longer than a second, and what the
+// console needs.
+func (b *bench) statusInTime(t *testing.T) status.Snapshot {
+	t.Helper()
+	start := time.Now()
+	st := b.status(t)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("the status took %v", took)
+	}
+	return st
+}
