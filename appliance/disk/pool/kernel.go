@@ -35,15 +35,12 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 	for name := range f.Devices {
 		m.active[name] = true
 	}
-	f.Below, f.Numbers = below, map[string]string{}
+	f.Below, f.Numbers = below, m.numbers(f.Disks)
 	ports := maps.Clone(f.Ports) // of disks that are away, too
 	if ports == nil {
 		ports = map[string]string{}
 	}
 	for _, d := range f.Disks {
-		if b, err := os.ReadFile(filepath.Join(m.o.Sysfs, "block", d.Name, "dev")); err == nil {
-			f.Numbers[d.Name] = strings.TrimSpace(string(b))
-		}
 		if link, err := filepath.EvalSymlinks(filepath.Join(m.o.Sysfs, "block", d.Name, "device")); err == nil {
 			ports[d.ID()] = filepath.Base(link)
 		}
@@ -82,6 +79,17 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 	m.facts = f
 }
 
+// numbers are the numbers of disks' devices, "8:16", by kernel name.
+func (m *Manager) numbers(disks []disk.Disk) map[string]string {
+	all := map[string]string{}
+	for _, d := range disks {
+		if b, err := os.ReadFile(filepath.Join(m.o.Sysfs, "block", d.Name, "dev")); err == nil {
+			all[d.Name] = strings.TrimSpace(string(b))
+		}
+	}
+	return all
+}
+
 func byName(devices []lvm.Device) map[string]lvm.Device {
 	all := make(map[string]lvm.Device, len(devices))
 	for _, d := range devices {
@@ -98,14 +106,16 @@ const peekLimit = 700 * time.Millisecond
 // waits for that one, so that at most one hangs.
 type peek struct {
 	done    chan struct{} // closed when the rest is valid
-	devices []lvm.Device
+	devices map[string]lvm.Device
+	below   map[string][]string
 	disks   []disk.Disk
+	numbers map[string]string
 	err     error
 }
 
-// peek asks the kernel, for a moment. With an error, devices and disks are those
-// known before.
-func (m *Manager) peek(ctx context.Context) (map[string]lvm.Device, []disk.Disk, error) {
+// peek asks the kernel, for a moment. With an error it returns what was known
+// before.
+func (m *Manager) peek(ctx context.Context) (*peek, error) {
 	m.mu.Lock()
 	p := m.peeking
 	if p == nil {
@@ -121,7 +131,7 @@ func (m *Manager) peek(ctx context.Context) (map[string]lvm.Device, []disk.Disk,
 	select {
 	case <-p.done:
 		if err = p.err; err == nil {
-			return byName(p.devices), p.disks, nil
+			return p, nil
 		}
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -131,21 +141,24 @@ func (m *Manager) peek(ctx context.Context) (map[string]lvm.Device, []disk.Disk,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	devices, disks := m.facts.Devices, m.facts.Disks
 	if m.peeked != nil {
-		devices, disks = byName(m.peeked.devices), m.peeked.disks
+		return m.peeked, err
 	}
-	return devices, disks, err
+	return &peek{devices: m.facts.Devices, below: m.facts.Below, disks: m.facts.Disks, numbers: m.facts.Numbers}, err
 }
 
 // look1 does one peek. dmsetup ends by itself or is killed after a while; should
 // the kernel not let go of it, this waits, and nobody starts another one.
 func (m *Manager) look1(p *peek) {
 	defer close(p.done)
-	var errs [2]error
-	p.devices, errs[0] = m.lvm.Devices(context.Background())
-	p.disks, errs[1] = disk.Scan(m.o.Sysfs)
-	p.err = errors.Join(errs[:]...)
+	devices, err := m.lvm.Devices(context.Background())
+	if err != nil { // a volume may just have gone while it was asked about
+		devices, err = m.lvm.Devices(context.Background())
+	}
+	below, err2 := m.lvm.Below(context.Background())
+	disks, err3 := disk.Scan(m.o.Sysfs)
+	p.devices, p.below, p.disks, p.numbers = byName(devices), below, disks, m.numbers(disks)
+	p.err = errors.Join(err, err2, err3)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.peeking = nil

@@ -21,11 +21,12 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 	m.mu.Unlock()
 
 	var problems []status.Problem
-	devices, disks, err := m.peek(ctx)
+	seen, err := m.peek(ctx)
 	if err != nil {
 		problems = append(problems, status.Problem{Health: status.Failed, What: err.Error(), Do: "see the log"})
 	}
-	v.devices, v.now = devices, disks
+	v.devices, v.now = seen.devices, seen.disks
+	v.facts.Below, v.facts.Numbers = seen.below, seen.numbers
 	var pools []status.Pool
 	for _, s := range v.specs {
 		p, more := v.pool(s)
