@@ -19,7 +19,7 @@ import (
 func (b *box) taken(ctx context.Context, name string, do func(pool.Taken, transfer.Device) error) (a api.ExportAnswer, err error) {
 	t, err := b.pools.Take(ctx, name)
 	if err != nil {
-		return a, err
+		return a, volumeError(err)
 	}
 	if t.Temporary {
 		defer func() { err = errors.Join(err, b.pools.RemoveTemporary(context.WithoutCancel(ctx), t.Name)) }()
@@ -61,7 +61,7 @@ func (b *box) exportSince(ctx context.Context, w io.Writer, h stream.Header, t p
 	}
 	from, point, err := b.pools.Point(t.Pool + "/" + t.Volume + "@" + since)
 	if err != nil {
-		return err
+		return volumeError(err)
 	}
 	if point.UUID == h.To.UUID {
 		return fmt.Errorf("%s can't be exported since itself", t.Name)

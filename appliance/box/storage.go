@@ -27,12 +27,11 @@ type storage struct {
 	server *target.Server
 	ready  chan struct{} // closed when the target listens
 
-	changed   chan struct{}              // filled when disks came or went
-	applies   chan applyRequest          // configurations to go over to
-	withholds chan withholdRequest       // things to do to volumes that nobody uses
-	works     chan func(context.Context) // what else changes what is served
-	volumes   map[string]*opened         // by name
-	space     *spaceUnits
+	changed chan struct{}              // filled when disks came or went
+	applies chan applyRequest          // configurations to go over to
+	works   chan func(context.Context) // what else changes what is served
+	volumes map[string]*opened         // by name
+	space   *spaceUnits
 
 	mu      sync.Mutex // guards what follows, and each export's fields but config
 	targets []*export  // in the order of the configuration; only Run's goroutines write it
@@ -64,7 +63,7 @@ type opened struct {
 }
 
 func newStorage(b *box) (*storage, error) {
-	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), withholds: make(chan withholdRequest), works: make(chan func(context.Context)), volumes: map[string]*opened{}, space: newSpaceUnits()}
+	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), works: make(chan func(context.Context)), volumes: map[string]*opened{}, space: newSpaceUnits()}
 	o := target.Options{Log: b.log, Memory: targetMemory(memory(b.o.ProcDir).Total), MaxConnections: maxConnections}
 	if portal := b.portal; portal != "" {
 		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
@@ -155,8 +154,6 @@ func (s *storage) follow(ctx context.Context) error {
 			return nil
 		case r := <-s.applies:
 			r.done <- s.apply(ctx, r.settings)
-		case r := <-s.withholds:
-			r.done <- s.withheld(r)
 		case do := <-s.works:
 			do(ctx)
 		case <-s.changed:

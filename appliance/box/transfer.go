@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"sanstick/appliance/api"
@@ -30,9 +31,17 @@ func (b *box) transferActions() []api.Action {
 // begin has the pools mark a volume for an import while nobody uses it.
 func (b *box) begin(ctx context.Context, q api.ImportRequest) (i pool.Import, err error) {
 	r := pool.ImportRequest{Name: q.Volume, Pool: q.Pool, Size: q.Size, Source: q.Source, Overwrite: q.Overwrite, Restart: q.Restart, From: q.From}
-	err = b.storage.withhold(ctx, q.Volume, func() error {
-		i, err = b.pools.BeginImport(ctx, r)
-		return err
+	name := q.Volume[strings.IndexByte(q.Volume, '/')+1:]
+	err = b.storage.work(ctx, func(ctx context.Context) error {
+		if who := b.storage.usersOf(name); len(who) > 0 {
+			return &api.Error{Message: fmt.Sprintf("volume %s is in use: %s", name, strings.Join(who, "; ")), Do: "log it out first; nothing was changed"}
+		}
+		back := b.storage.takeOffline(name)
+		if i, err = b.pools.BeginImport(ctx, r); err != nil {
+			return errors.Join(volumeError(err), back())
+		}
+		_ = back() // which says at its targets that it isn't served now
+		return nil
 	})
 	return i, err
 }

@@ -97,7 +97,7 @@ func TestTransfer(t *testing.T) {
 		if _, err := c.Login(iscsitest.Names("iqn.2006-12.test.sanstick:busy", iqn)...); err != nil {
 			t.Fatal(err)
 		}
-		m.fails(t, "sanctl volume import vm1 --overwrite "+web.url("real.qcow2"), "iqn.2006-12.test.sanstick:busy is logged in")
+		m.fails(t, "sanctl volume import vm1 --overwrite "+web.url("real.qcow2"), "is in use")
 	})
 
 	t.Run("the daemon dies under it", func(t *testing.T) {

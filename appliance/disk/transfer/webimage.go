@@ -33,6 +33,9 @@ func OpenWebImage(w *Web, format string) (*WebImage, error) {
 	case image.Gzip, image.Zstd, image.XZ, image.Stream:
 		return sequential(r, format, -1)
 	case image.Raw, "":
+		if w.Size() < 0 {
+			return nil, fmt.Errorf("the server of %s doesn't tell how long the file is, so nobody could notice that its end is missing: fetch the file, and import that", w)
+		}
 		if !w.Ranges() {
 			return sequential(r, image.Raw, w.Size())
 		}
