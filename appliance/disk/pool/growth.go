@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"strings"
 
 	"sanstick/appliance/disk/lvm"
@@ -16,9 +17,9 @@ type growth struct {
 // maxMetadata is the most that the kernel uses, less what it keeps to itself.
 const maxMetadata = 15 * gib
 
-// roomToGrow works that out. What stays free in the group: room for a repair of
-// the metadata, which needs as much again, and at least 1 %. It is an estimate
-// where disks differ in size: LVM has the last word.
+// roomToGrow works that out. What stays free: room for a repair of the metadata,
+// which needs as much again, and at least 1 %. It is an estimate: LVM has the last
+// word.
 func roomToGrow(g lvm.Group, devices map[string]lvm.Device) growth {
 	if g.Missing > 0 {
 		return growth{why: "a disk is missing"}
@@ -33,18 +34,48 @@ func roomToGrow(g lvm.Group, devices map[string]lvm.Device) growth {
 	if g.ExtentSize <= 0 || data.Size <= 0 || meta.Size <= 0 {
 		return growth{why: "it isn't known how it lies on its disks"}
 	}
-	var free, all int64
-	for _, pv := range g.Physical {
-		all += pv.Extents * g.ExtentSize
-		free += max(pv.Extents-pv.Allocated, 0) * g.ExtentSize
-	}
-	keep := max(all/100, rawSize(g, meta)+4*g.ExtentSize*int64(len(g.Physical)))
-	free = max(free-keep, 0)
-	room := growth{data: share(free, g, data), meta: min(share(free, g, meta), max(maxMetadata-meta.Size, 0))}
+	keep := meta.Size/g.ExtentSize + 4 // extents
+	room := growth{data: roomOf(g, data, keep), meta: min(roomOf(g, meta, keep), max(maxMetadata-meta.Size, 0))}
 	if room.data == 0 {
 		room.why = "its disks have no room left"
 	}
 	return room
+}
+
+// roomOf is by how many bytes a volume can grow. Each of the images of a mirror or
+// another RAID has disks of its own, which the others can't use; disks with none
+// of them go to those that have least.
+func roomOf(g lvm.Group, v lvm.LogicalVolume, keep int64) int64 {
+	free := func(pv lvm.PhysicalVolume) int64 { return max(pv.Extents-pv.Allocated-max(pv.Extents/100, keep), 0) }
+	var images []lvm.LogicalVolume
+	for _, name := range v.Devices {
+		if image, ok := g.Volume(name); ok && image.Size > 0 {
+			images = append(images, image)
+		}
+	}
+	if len(images) == 0 { // one copy, on any disks
+		var all, unused int64
+		for _, pv := range g.Physical {
+			all, unused = all+pv.Extents, unused+max(pv.Extents-pv.Allocated, 0)
+		}
+		return max(unused-max(all/100, keep), 0) * g.ExtentSize
+	}
+	own := make([]int64, len(images))
+	var spare []int64
+	for _, pv := range g.Physical {
+		i := slices.IndexFunc(images, func(v lvm.LogicalVolume) bool { return slices.Contains(v.Devices, pv.Path) })
+		if i < 0 {
+			spare = append(spare, free(pv))
+			continue
+		}
+		own[i] += free(pv)
+	}
+	slices.Sort(spare)
+	for _, n := range slices.Backward(spare) {
+		own[slices.Index(own, slices.Min(own))] += n
+	}
+	extents := float64(slices.Min(own)) * float64(v.Size) / float64(images[0].Size)
+	return int64(extents) * g.ExtentSize
 }
 
 // startWith is how many of the extents that a new thin pool may have it begins
@@ -65,26 +96,4 @@ func startWith(all int64, spec Spec, extent int64) int64 {
 		start = max(start, promised)
 	}
 	return start
-}
-
-// share is how many bytes a volume can grow by with so many bytes of disks, in
-// whole extents.
-func share(free int64, g lvm.Group, v lvm.LogicalVolume) int64 {
-	bytes := int64(float64(free) * float64(v.Size) / float64(max(rawSize(g, v), v.Size)))
-	return bytes / g.ExtentSize * g.ExtentSize
-}
-
-// rawSize is how many bytes of disks a volume takes: with its copies and
-// parity, without their metadata.
-func rawSize(g lvm.Group, v lvm.LogicalVolume) int64 {
-	var sum int64
-	for _, part := range v.Devices {
-		if leg, ok := g.Volume(part); ok {
-			sum += leg.Size
-		}
-	}
-	if sum == 0 { // on disks as it is
-		return v.Size
-	}
-	return sum
 }

@@ -252,7 +252,7 @@ func TestOutlook(t *testing.T) {
 func TestRoomToGrow(t *testing.T) {
 	// with makes a group whose data has 40 extents, whose metadata has 2, and
 	// whose disks have so many extents free.
-	with := func(g lvm.Group, legs int64, free ...int64) lvm.Group {
+	with := func(g lvm.Group, free ...int64) lvm.Group {
 		for i := range g.Logical {
 			switch v := &g.Logical[i]; {
 			case v.Name == "thinpool_tdata" || v.Name == "thinpool_tdata_rimage_0" || v.Name == "thinpool_tdata_rimage_1":
@@ -260,6 +260,9 @@ func TestRoomToGrow(t *testing.T) {
 			case v.Name == "thinpool_tmeta" || v.Name == "thinpool_tmeta_rimage_0" || v.Name == "thinpool_tmeta_rimage_1":
 				v.Size = 2 * g.ExtentSize
 			}
+		}
+		for i := len(g.Physical); i < len(free); i++ {
+			g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: fmt.Sprint("/dev/sdx", i)})
 		}
 		for i := range g.Physical {
 			g.Physical[i].Extents, g.Physical[i].Allocated = 1000, 1000-free[i]
@@ -269,7 +272,7 @@ func TestRoomToGrow(t *testing.T) {
 	single := func(free ...int64) lvm.Group {
 		g := lvm.Group{Name: "tank", ExtentSize: 4 * mib, Physical: make([]lvm.PhysicalVolume, len(free)), Logical: []lvm.LogicalVolume{
 			{Name: "thinpool_tdata", Hidden: true, Devices: []string{"/dev/sda"}}, {Name: "thinpool_tmeta", Hidden: true, Devices: []string{"/dev/sda"}}}}
-		return with(g, 1, free...)
+		return with(g, free...)
 	}
 	for _, tt := range []struct {
 		name       string
@@ -278,10 +281,13 @@ func TestRoomToGrow(t *testing.T) {
 		data, meta int64 // extents
 		why        string
 	}{
-		{name: "mirror", g: with(group("tank", "ab"), 2, 120, 120), data: 110, meta: 110},
-		{name: "mirror, full", g: with(group("tank", "ab"), 2, 10, 10), why: "its disks have no room left"},
-		{name: "mirror, a disk is missing", g: with(group("tank", "aB"), 2, 120, 120), why: "a disk is missing"},
-		{name: "mirror, a leg is dead", g: with(group("tank", "ab"), 2, 120, 120), dead: true, why: "a copy of it has failed"},
+		{name: "mirror", g: with(group("tank", "ab"), 120, 120), data: 110, meta: 110},
+		{name: "mirror, full", g: with(group("tank", "ab"), 10, 10), why: "its disks have no room left"},
+		{name: "mirror, a disk is missing", g: with(group("tank", "aB"), 120, 120), why: "a disk is missing"},
+		{name: "mirror, a leg is dead", g: with(group("tank", "ab"), 120, 120), dead: true, why: "a copy of it has failed"},
+		{name: "mirror, disks of two sizes", g: with(group("tank", "ab"), 120, 700), data: 110, meta: 110},
+		{name: "mirror, a disk was added", g: with(group("tank", "ab"), 120, 120, 990), data: 110, meta: 110},
+		{name: "mirror, two disks were added", g: with(group("tank", "ab"), 120, 120, 990, 510), data: 610, meta: 610},
 		{name: "single", g: single(120), data: 110, meta: 110},
 		{name: "single, a disk was added", g: single(0, 1000), data: 980, meta: 980},
 	} {
