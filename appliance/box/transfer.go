@@ -81,7 +81,7 @@ func (b *box) importStream(ctx context.Context, q api.ImportRequest, body io.Rea
 // fill brings a whole disk into a volume.
 func (b *box) fill(ctx context.Context, i pool.Import, src image.Source, to *pool.Point, progress func(api.Progress)) (a api.ImportAnswer, err error) {
 	a = api.ImportAnswer{Volume: i.Name, Pool: i.Pool, Size: i.Size, Resumed: i.Start}
-	dev, err := transfer.Open(i.Path, true)
+	dev, err := b.openSparing(i)
 	if err != nil {
 		return a, fmt.Errorf("volume %s is in use: %w", i.Name, err)
 	}
@@ -126,7 +126,7 @@ func (b *box) change(ctx context.Context, i pool.Import, s *stream.Reader, to *p
 	if to == nil {
 		return a, errors.New("the stream doesn't tell what it brings about")
 	}
-	dev, err := transfer.Open(i.Path, true)
+	dev, err := b.openSparing(i)
 	if err != nil {
 		return a, fmt.Errorf("volume %s is in use: %w", i.Name, err)
 	}
