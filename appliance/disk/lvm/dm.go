@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"sanstick/appliance/sys"
 )
 
 // A Device is an active device-mapper device with its status. Devices of
@@ -53,11 +55,18 @@ type Thin struct {
 // Devices lists all active device-mapper devices. It asks the kernel only and
 // reads no disk.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
-	out, err := c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), []string{"status", "--noflush"})
-	if err != nil {
+	for try := 1; ; try++ {
+		out, err := c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), []string{"status", "--noflush"})
+		var exit *sys.ExitError
+		switch {
+		case err == nil:
+			return ParseStatus(string(out))
+		// dmsetup lists the devices first and fails if one goes meanwhile.
+		case try < 5 && errors.As(err, &exit) && strings.Contains(exit.Stderr, "Device does not exist"):
+			continue
+		}
 		return nil, fmt.Errorf("cannot read device-mapper's status: %w", err)
 	}
-	return ParseStatus(string(out))
 }
 
 // Below tells what each active linear device lies on: numbers of devices, "8:16".

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/sys"
 	"sanstick/appliance/sys/systest"
 )
 
@@ -80,5 +81,26 @@ func TestVolumeCommands(t *testing.T) {
 				t.Errorf("commands (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A device that goes while dmsetup lists them makes it fail; that passes.
+func TestDevicesWhileOneGoes(t *testing.T) {
+	for _, tt := range []struct {
+		failures int
+		stderr   string
+		ok       bool
+	}{{2, "Device does not exist.\nCommand failed.", true}, {9, "Device does not exist.", false}, {1, "Permission denied", false}} {
+		calls := 0
+		r := &systest.Runner{Handle: func(sys.Command) (sys.Output, error) {
+			if calls++; calls <= tt.failures {
+				return sys.Output{}, &sys.ExitError{Command: "dmsetup", Code: 1, Stderr: tt.stderr}
+			}
+			return sys.Output{Stdout: []byte("tank-golden: 0 204800 thin 40960 40959\n")}, nil
+		}}
+		got, err := (&lvm.Client{Runner: r}).Devices(t.Context())
+		if (err == nil) != tt.ok || tt.ok && len(got) != 1 {
+			t.Errorf("%+v: %v, %v", tt, got, err)
+		}
 	}
 }
