@@ -3,6 +3,8 @@ package pool
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -64,7 +66,6 @@ func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe
 		return s, nil, err
 	}
 	if now := fmt.Sprint(same); now != m.copiesOf {
-		// LVM's own choice, which is the disk in use if one is.
 		if err := m.lvm.Hide(nil); err != nil {
 			return lvm.State{}, nil, err
 		}
@@ -73,7 +74,7 @@ func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe
 			return s, nil, err
 		}
 		f.LVM = s
-		m.copies, m.copiesOf = chooseCopies(f, same), now
+		m.copies, m.copiesOf = chooseCopies(f, same, m.held), now
 		for name, of := range m.copies {
 			m.o.Log.Warn("disk is a copy and isn't used", "disk", name, "of", of)
 		}
@@ -113,13 +114,19 @@ func sameLabels(f Facts) [][]disk.Disk {
 	return all
 }
 
+// held tells whether something of the kernel lies on a disk: an active volume.
+func (m *Manager) held(d disk.Disk) bool {
+	holders, err := os.ReadDir(filepath.Join(m.o.Sysfs, "block", d.Name, "holders"))
+	return err == nil && len(holders) > 0
+}
+
 // chooseCopies decides which disks LVM shall not see, by kernel name, with the
 // name of the disk that is used instead. Of disks between which there is no
 // safe choice, none is among them.
-func chooseCopies(f Facts, all [][]disk.Disk) map[string]string {
+func chooseCopies(f Facts, all [][]disk.Disk, held func(disk.Disk) bool) map[string]string {
 	hide := map[string]string{}
 	for _, same := range all {
-		right, ok := rightOne(f, same)
+		right, ok := rightOne(f, same, held)
 		for _, d := range same {
 			if ok && d != right {
 				hide[d.Name] = right.ID()
@@ -129,19 +136,21 @@ func chooseCopies(f Facts, all [][]disk.Disk) map[string]string {
 	return hide
 }
 
-// rightOne finds the disk that a pool is used on among those with one label.
-func rightOne(f Facts, same []disk.Disk) (disk.Disk, bool) {
+// rightOne finds the disk that a pool is used on among those with one label: the
+// one that it is active on, or else the one that its tags name.
+func rightOne(f Facts, same []disk.Disk, held func(disk.Disk) bool) (disk.Disk, bool) {
 	label := f.Labels[same[0].Name]
 	for _, g := range f.LVM.Groups {
 		i := slices.IndexFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == label.UUID })
 		if i < 0 || !ours(g) {
 			continue
 		}
-		if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return v.Active }) {
-			return f.diskAt(g.Physical[i].Path)
+		var right []disk.Disk
+		if slices.ContainsFunc(same, held) {
+			right = slices.DeleteFunc(slices.Clone(same), func(d disk.Disk) bool { return !held(d) })
+			return right[0], len(right) == 1
 		}
 		recorded := members(g)[label.UUID]
-		var right []disk.Disk
 		newest := uint64(0)
 		for _, d := range same {
 			newest = max(newest, f.Labels[d.Name].Set.Events)

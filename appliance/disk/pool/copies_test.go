@@ -13,7 +13,7 @@ import (
 
 // twice is a pool of two disks, of which the first one was copied. LVM took
 // whichever is at path.
-func twice(path string, active bool, recorded string, seqno, copySeqno uint64) Facts {
+func twice(path string, recorded string, seqno, copySeqno uint64) Facts {
 	label := func(id string, n uint64) probe.Finding {
 		return probe.Finding{What: "LVM physical volume", UUID: id, Set: probe.Set{Events: n}}
 	}
@@ -27,7 +27,7 @@ func twice(path string, active bool, recorded string, seqno, copySeqno uint64) F
 		LVM: lvm.State{Groups: []lvm.Group{{
 			Name: "tank", UUID: "vg", Tags: []string{Tag, memberTag("pv-a", recorded), memberTag("pv-b", "B")},
 			Physical: []lvm.PhysicalVolume{{Path: path, UUID: "pv-a"}, {Path: "/dev/sdb", UUID: "pv-b"}},
-			Logical:  []lvm.LogicalVolume{{Name: dataVolume, Type: "thin-pool"}, {Name: "vm1", Type: "thin", Active: active}},
+			Logical:  []lvm.LogicalVolume{{Name: dataVolume, Type: "thin-pool"}, {Name: "vm1", Type: "thin"}},
 		}}},
 	}
 }
@@ -36,19 +36,20 @@ func TestCopies(t *testing.T) {
 	tests := []struct {
 		name  string
 		facts Facts
+		held  string // the disk that the pool is active on
 		want  map[string]string
 	}{
-		{"the recorded one, whichever LVM took", twice("/dev/sdc", false, "A", 7, 7), map[string]string{"sdc": "A"}},
-		{"the copy is older", twice("/dev/sda", false, "A", 9, 7), map[string]string{"sdc": "A"}},
-		{"the copy was used since", twice("/dev/sdc", false, "COPY", 7, 9), map[string]string{"sda": "COPY"}},
-		{"the copy was changed, and nothing says by whom", twice("/dev/sda", false, "A", 7, 9), map[string]string{}},
-		{"both are other disks than recorded", twice("/dev/sda", false, "X", 7, 7), map[string]string{}},
-		{"metadata can't be read", twice("/dev/sda", false, "A", 0, 0), map[string]string{}},
-		{"the one in use stays", twice("/dev/sdc", true, "A", 7, 7), map[string]string{"sda": "COPY"}},
+		{"the recorded one, whichever LVM took", twice("/dev/sdc", "A", 7, 7), "", map[string]string{"sdc": "A"}},
+		{"the copy is older", twice("/dev/sda", "A", 9, 7), "", map[string]string{"sdc": "A"}},
+		{"the copy was used since", twice("/dev/sdc", "COPY", 7, 9), "", map[string]string{"sda": "COPY"}},
+		{"the copy was changed, and nothing says by whom", twice("/dev/sda", "A", 7, 9), "", map[string]string{}},
+		{"both are other disks than recorded", twice("/dev/sda", "X", 7, 7), "", map[string]string{}},
+		{"metadata can't be read", twice("/dev/sda", "A", 0, 0), "", map[string]string{}},
+		{"the one in use stays", twice("/dev/sda", "A", 7, 7), "sdc", map[string]string{"sda": "COPY"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := chooseCopies(tt.facts, sameLabels(tt.facts))
+			got := chooseCopies(tt.facts, sameLabels(tt.facts), func(d disk.Disk) bool { return d.Name == tt.held })
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Fatalf("copies (-want +got):\n%s", diff)
 			}
@@ -68,7 +69,7 @@ func TestCopies(t *testing.T) {
 // TestRecordDisks: before a pool is used on another disk than recorded, its
 // tags say so.
 func TestRecordDisks(t *testing.T) {
-	f := twice("/dev/sdc", false, "A", 7, 7)
+	f := twice("/dev/sdc", "A", 7, 7)
 	f.Disks = f.Disks[1:] // the copy took the place of A
 	delete(f.Labels, "sda")
 	plan := Make(Spec{Name: "tank", Layout: Mirror, Disks: []string{"COPY", "B"}}, f, nil)
