@@ -187,6 +187,9 @@ func (v view) space(s Spec, at time.Time) (spaceFacts, bool) {
 		meta: usage{t.UsedMetadata * metaBlock, t.TotalMetadata * metaBlock},
 		room: room.data, metaRoom: room.meta,
 	}
+	if t.ReadOnly { // it can't note anything new: it is without room for metadata, or that is broken
+		f.meta.used = f.meta.total
+	}
 	for _, lv := range g.Logical {
 		x := v.devices[lvm.DeviceName(g.Name, lv.Name)]
 		switch {

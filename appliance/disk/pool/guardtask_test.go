@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/status"
 )
 
@@ -178,6 +179,31 @@ func await(t *testing.T, what string, done func() bool) {
 	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: it doesn't happen", what)
+		}
+	}
+}
+
+// A thin pool that has become read-only fails every write that needs something
+// new: initiators are told so in the words for that.
+func TestGuardReadOnlyPool(t *testing.T) {
+	for dm, want := range map[string]string{
+		"tank-thinpool-tpool: 0 327680 thin-pool 1 10/2048 10/2560 - rw discard_passdown queue_if_no_space - 512\ntank-v: 0 8192 thin 8 7\n":           "[]",
+		"tank-thinpool-tpool: 0 327680 thin-pool 1 10/2048 10/2560 - ro discard_passdown queue_if_no_space needs_check 512\ntank-v: 0 8192 thin 8 7\n": "[v]",
+	} {
+		devices, err := lvm.ParseStatus(dm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := view{facts: facts("ab", group("tank", "ab", thin("v", 4<<20))), devices: map[string]lvm.Device{}}
+		for _, d := range devices {
+			v.devices[d.Name] = d
+		}
+		f, ok := v.space(Spec{Name: "tank"}, noon)
+		if !ok {
+			t.Fatal("the pool isn't seen")
+		}
+		if got := fmt.Sprint(new(guardState).look(f).refuse); got != want {
+			t.Errorf("%s: refused %s, want %s", dm, got, want)
 		}
 	}
 }
