@@ -23,7 +23,9 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 	}
 	defer m.unlock()
 	ctx = context.WithoutCancel(ctx)
-	if _, err := m.readDisks(); err != nil {
+	changed, err := m.readDisks()
+	m.again = m.again || changed // Watch mustn't miss it
+	if err != nil {
 		return err
 	}
 	if err := m.readLVM(ctx); err != nil {
@@ -41,7 +43,16 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 	}
 	err = do(ctx, g)
 	// What was done holds even if the power fails now: LVM doesn't flush.
-	return errors.Join(err, m.readLVM(ctx), m.readKernel(ctx), m.flush(pathsOf(g)))
+	err = errors.Join(err, m.readLVM(ctx), m.readKernel(ctx), m.flush(pathsOf(g)))
+	if err != nil {
+		m.again = m.again || m.unfinished() // so Watch goes on with it
+	}
+	return err
+}
+
+// unfinished tells whether a command has left something in any pool.
+func (m *Manager) unfinished() bool {
+	return slices.ContainsFunc(m.known().LVM.Groups, func(g lvm.Group) bool { return ours(g) && len(unfinished(g)) > 0 })
 }
 
 // pick finds the one group that has what name means.

@@ -319,6 +319,43 @@ func TestUnfinishedIsNotServed(t *testing.T) {
 	}
 }
 
+// TestUnfinishedIsTriedAgain: what LVM refuses in the middle of a command is
+// done when Watch looks the next time, without another command.
+func TestUnfinishedIsTriedAgain(t *testing.T) {
+	w, m := stocked(t)
+	w.refuse = "lvrename"
+	if _, err := m.Revert(t.Context(), "golden@monday"); err == nil {
+		t.Fatal("no error")
+	}
+	if path, _, _, err := m.Volume("tank", "golden"); err == nil {
+		t.Errorf("%s is given out in the middle", path)
+	}
+	w.refuse = ""
+	if err := m.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := m.Volume("tank", "golden"); err != nil || w.content(m)["golden"] != "golden+monday" {
+		t.Errorf("%v, content %v", err, w.content(m))
+	}
+}
+
+// TestDiskComesUnderACommand: a command that sees a disk first doesn't hide it
+// from Watch.
+func TestDiskComesUnderACommand(t *testing.T) {
+	w, m := stocked(t)
+	w.unplug("b")
+	if err := m.Bring(t.Context(), tank); err != nil {
+		t.Fatal(err)
+	}
+	w.plug("b")
+	if _, err := m.Snapshot(t.Context(), "golden", "x"); err != nil {
+		t.Fatal(err)
+	}
+	if !m.again {
+		t.Error("Watch won't look at the disk")
+	}
+}
+
 func TestTrashName(t *testing.T) {
 	long := strings.Repeat("x", 48)
 	for _, name := range []string{"golden", "golden+monday", long, long + "+before-2026-11-30T17-05", "a+b-"} {

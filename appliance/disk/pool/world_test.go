@@ -34,6 +34,7 @@ type world struct {
 	holds  map[string]string // what volumes hold, by UUID
 	made   int               // volumes, for UUIDs
 	inUse  string            // a volume that someone has open
+	refuse string            // a command of LVM that fails
 	used   map[string]int64  // bytes of a pool that are taken; half of it for pools that aren't here
 	limit  int64             // extents that a pool may grow by at once; 0: any
 
@@ -209,6 +210,9 @@ func (w *world) handle(c sys.Command) (sys.Output, error) {
 	}
 	if err := w.spend(); err != nil {
 		return sys.Output{}, err
+	}
+	if verb == w.refuse {
+		return sys.Output{}, &sys.ExitError{Command: c.String(), Code: 5, Stderr: "refused"}
 	}
 	if err := w.do(verb, args); err != nil {
 		return sys.Output{}, &sys.ExitError{Command: c.String(), Code: 5, Stderr: err.Error()}
