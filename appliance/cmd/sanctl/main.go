@@ -32,6 +32,7 @@ func commands() []command {
 		configCommands(),
 		inventoryCommands(),
 		diskCommands(),
+		mendCommands(),
 		poolCommands(),
 		spaceCommands(),
 		transferCommands(),

@@ -69,7 +69,9 @@ func (m *Manager) createThinPool(ctx context.Context, s CreateThinPool) error {
 		extents int64
 	}{{dataVolume, s.Sizes.Data}, {metaVolume, s.Sizes.Meta}} {
 		var err error
-		if s.Copies > 1 {
+		if s.Kind != "" && v.name == dataVolume {
+			err = m.lvm.CreateStriped(ctx, s.Pool, v.name, s.Kind, s.Disks, v.extents)
+		} else if s.Copies > 1 {
 			err = m.lvm.CreateMirror(ctx, s.Pool, v.name, s.Copies, v.extents)
 		} else {
 			err = m.lvm.CreateLinear(ctx, s.Pool, v.name, v.extents)

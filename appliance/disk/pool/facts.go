@@ -44,7 +44,7 @@ type Facts struct {
 	Seen    map[string]time.Time // disk: when it turned up; the zero time if it was there from the start
 	Lost    map[string]time.Time // physical volume: since when it is missing or has failed
 	Tried   map[string]tries     // physical volume: attempts to use it again
-	Ports   map[string]string    // disk: where it is or was plugged, as sysfs tells
+	Ports   map[string]string    // disk: where it is or was plugged
 
 	// What was asked for, by pool.
 	Replace  map[string]Replacement

@@ -41,9 +41,7 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 		ports = map[string]string{}
 	}
 	for _, d := range f.Disks {
-		if link, err := filepath.EvalSymlinks(filepath.Join(m.o.Sysfs, "block", d.Name, "device")); err == nil {
-			ports[d.ID()] = filepath.Base(link)
-		}
+		ports[d.ID()] = d.Port
 	}
 	f.Now = m.o.Now()
 	first := f.Started.IsZero()

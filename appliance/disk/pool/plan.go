@@ -97,15 +97,30 @@ func makePlan(spec Spec, f Facts, taken map[string]string) Plan {
 }
 
 func checkSpec(s Spec) error {
-	switch {
-	case s.Layout != Single && s.Layout != Mirror:
-		return fmt.Errorf("layout %q is unknown", s.Layout)
-	case len(s.Disks) == 0:
+	if len(s.Disks) == 0 {
 		return fmt.Errorf("it names no disks")
-	case s.Layout == Mirror && !s.anyDisk() && (len(s.Disks) < 2 || len(s.Disks) > 3):
-		return fmt.Errorf("a mirror has 2 or 3 disks, not %d", len(s.Disks))
 	}
-	return nil
+	n := len(s.Disks)
+	if s.anyDisk() {
+		n, _ = anyNumber(s.Layout)
+	}
+	_, err := layoutOn(s.Layout, n)
+	return err
+}
+
+// anyNumber is how many disks a pool of any blank disks has, at least and at most.
+func anyNumber(layout string) (least, most int) {
+	switch layout {
+	case Mirror:
+		return 2, 3
+	case RAID10:
+		return 4, 64
+	case RAID5:
+		return 3, 32
+	case RAID6:
+		return 5, 32
+	}
+	return 1, 1024
 }
 
 // describe names a group's disks.
@@ -196,10 +211,7 @@ func chooseAny(spec Spec, f Facts, taken map[string]string) (p Plan, disks []dis
 		}
 		disks = append(disks, d)
 	}
-	least, most := 1, len(disks)
-	if spec.Layout == Mirror {
-		least, most = 2, 3
-	}
+	least, most := anyNumber(spec.Layout)
 	twins := sameDisk(disks)
 	switch {
 	case len(twins) > 0:
@@ -213,8 +225,11 @@ func chooseAny(spec Spec, f Facts, taken map[string]string) (p Plan, disks []dis
 		}
 		p.problem(status.Failed, what, "connect blank disks")
 	case len(disks) > most:
-		p.problem(status.Failed, fmt.Sprintf("pool %s can't be created: a mirror has 2 or 3 disks, and %d blank ones are here (%s)", spec.Name, len(disks), names(disks)),
+		p.problem(status.Failed, fmt.Sprintf("pool %s can't be created: it has %d disks at most, and %d blank ones are here (%s)", spec.Name, most, len(disks), names(disks)),
 			"name the disks in the configuration instead of \"*\"")
+	case layoutError(spec.Layout, len(disks)) != nil:
+		p.Wait = "one more blank disk"
+		p.problem(status.Failed, fmt.Sprintf("pool %s can't be created: %v", spec.Name, layoutError(spec.Layout, len(disks))), "connect one more blank disk, or name the disks in the configuration")
 	}
 	return p, disks
 }
@@ -277,8 +292,9 @@ func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 			"connect the missing disk; the pool holds no data yet")
 		return p
 	}
-	if spec.Layout == Mirror && (len(all) < 2 || len(all) > 3) {
-		return refuse(fmt.Sprintf("pool %s was being created on %d disks, and a mirror has 2 or 3", spec.Name, len(all)),
+	l, err := layoutOn(spec.Layout, len(all))
+	if err != nil {
+		return refuse(fmt.Sprintf("pool %s was being created on %d disks: %v", spec.Name, len(all), err),
 			"name the disks in the configuration")
 	}
 	s, err := sizes(g, spec.Layout)
@@ -289,21 +305,22 @@ func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 		return refuse(fmt.Sprintf("pool %s can't be created: %v", spec.Name, err), "choose larger disks")
 	}
 	s.Data = startWith(s.Data, spec, g.ExtentSize)
+	create := CreateThinPool{Pool: spec.Name, Copies: l.copies, Sizes: s}
+	if l.striped() {
+		create.Kind, create.Disks = l.kind, l.data
+		create.Sizes.Data = s.Data / int64(l.data) * int64(l.data)
+	}
 	var paths, tags []string
 	for _, m := range all {
 		paths = append(paths, m.pv.Path)
 		tags = append(tags, memberTag(m.pv.UUID, m.id))
-	}
-	copies := 1
-	if spec.Layout == Mirror {
-		copies = len(all)
 	}
 	if len(g.Logical) > 0 {
 		p.Steps = append(p.Steps, RemoveUnfinished{Pool: spec.Name})
 	}
 	p.Steps = append(p.Steps,
 		ClearStamps{Paths: paths},
-		CreateThinPool{Pool: spec.Name, Copies: copies, Sizes: s},
+		create,
 		Finish{Pool: spec.Name, Paths: paths, Tags: tags})
 	p.Again = true
 	return p
@@ -435,4 +452,9 @@ func (f Facts) runs(g lvm.Group, v lvm.LogicalVolume) bool {
 	}
 	_, ok := f.Devices[name]
 	return ok
+}
+
+func layoutError(layout string, disks int) error {
+	_, err := layoutOn(layout, disks)
+	return err
 }

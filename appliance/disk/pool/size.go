@@ -15,7 +15,7 @@ const (
 
 // Sizes are how a group's space is shared out.
 type Sizes struct {
-	Data, Meta int64 // extents, on each leg of a mirror
+	Data, Meta int64 // extents, of which each copy has as many
 	Chunk      int64 // bytes
 }
 
@@ -28,34 +28,42 @@ var errTooSmall = errors.New("its disks are too small for a pool")
 // Metadata: 64 bytes per chunk hold a full pool and as much again for what
 // clones make different, within what the kernel takes (16 GiB). Chunks grow
 // with the pool to keep it there; small ones waste less when clones differ.
-func sizes(g lvm.Group, layout string) (Sizes, error) {
+func sizes(g lvm.Group, name string) (Sizes, error) {
 	const minMeta, maxMeta = 8 * mib, 15 * gib
 	if g.ExtentSize <= 0 || len(g.Physical) == 0 {
 		return Sizes{}, errTooSmall
 	}
-	var room, overhead int64
+	l, err := layoutOn(name, len(g.Physical))
+	if err != nil {
+		return Sizes{}, err
+	}
+	var room, overhead int64 // of one leg
 	for i, pv := range g.Physical {
 		switch {
-		case layout == Single:
+		case name == Single:
 			room += pv.Extents
 		case i == 0 || pv.Extents < room:
 			room = pv.Extents
 		}
 	}
-	if layout == Mirror {
-		overhead = 2 // each raid1 volume has a metadata extent per leg
+	stripes := int64(1)
+	if l.kind != "" {
+		overhead = 2 // each raid volume has a metadata extent per leg
+	}
+	if l.striped() {
+		stripes = int64(l.data)
 	}
 	s := Sizes{Chunk: 64 * kib}
-	switch bytes := room * g.ExtentSize; {
+	switch bytes := room * stripes * g.ExtentSize; {
 	case bytes > 16*tib:
 		s.Chunk = 256 * kib
 	case bytes > 4*tib:
 		s.Chunk = 128 * kib
 	}
-	meta := min(max(room*g.ExtentSize/s.Chunk*64, minMeta), maxMeta)
+	meta := min(max(room*stripes*g.ExtentSize/s.Chunk*64, minMeta), maxMeta)
 	s.Meta = (meta + g.ExtentSize - 1) / g.ExtentSize
 	reserve := max((room+19)/20, s.Meta)
-	s.Data = room - overhead - s.Meta - reserve
+	s.Data = (room - overhead - s.Meta - reserve) * stripes
 	if s.Data < s.Meta {
 		return Sizes{}, errTooSmall
 	}

@@ -48,6 +48,10 @@ type CreateThinPool struct {
 	Pool   string
 	Copies int
 	Sizes  Sizes
+	// Kind is that of the data if it lies on disks in stripes, on as many as Disks
+	// besides those for copies or parity. Copies is that of the metadata then.
+	Kind  lvm.RaidKind
+	Disks int
 }
 
 // Finish brings everything to stable storage, records which disks the pool
@@ -116,6 +120,9 @@ func (s ClearStamps) String() string {
 }
 
 func (s CreateThinPool) String() string {
+	if s.Kind != "" {
+		return fmt.Sprintf("create thin pool of %s as %s", s.Pool, s.Kind)
+	}
 	return fmt.Sprintf("create thin pool of %s with %d copies", s.Pool, s.Copies)
 }
 

@@ -1,0 +1,26 @@
+package api
+
+// ReplaceDisk puts a blank disk in the place of a pool's.
+var ReplaceDisk = Verb[ReplaceDiskRequest, ReplaceDiskAnswer]{"disk.replace"}
+
+// ReplaceDiskRequest names both disks by serial number or WWN.
+type ReplaceDiskRequest struct {
+	Old string `json:"old"`
+	New string `json:"new"`
+}
+
+// ReplaceDiskAnswer says which pool is being rebuilt.
+type ReplaceDiskAnswer struct {
+	Pool string `json:"pool"`
+}
+
+// ScrubPool starts to compare the copies of a pool.
+var ScrubPool = Verb[ScrubPoolRequest, ScrubPoolAnswer]{"pool.scrub"}
+
+// ScrubPoolRequest names the pool.
+type ScrubPoolRequest struct {
+	Pool string `json:"pool"`
+}
+
+// ScrubPoolAnswer says that it has begun.
+type ScrubPoolAnswer struct{}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"sanstick/appliance/api"
+)
+
+func mendCommands() []command {
+	return []command{{
+		name: "disk replace", args: "OLD NEW", min: 2, max: 2,
+		short: "put a blank disk in the place of one of a pool's",
+		long: `
+Fills disk NEW with what disk OLD had, from the pool's other copies, and
+takes OLD out of the pool. OLD may be lost, failing or well. Volumes can be
+used meanwhile; sanctl status tells how far it is. OLD and NEW are serial
+numbers or WWNs.
+
+NEW must be blank (sanctl disk wipe makes it so) and at least as large as
+what the pool uses of each disk. While NEW is being filled the pool bears
+one loss less, also if OLD is well.
+
+Mostly this isn't needed: a blank disk that is plugged in after one was lost
+is taken by itself, and so is a spare after the pool's spare_after. It is
+needed when several pools lack a disk, and for a disk that still works.
+
+Name NEW instead of OLD under disks in the configuration then.`,
+		examples: []string{"sanctl disk replace WD-WCC4E1234567 WD-WCC4E7654321"},
+		see:      []string{"disk wipe", "status", "pool scrub"},
+		run: func(ctx context.Context, c *call) error {
+			a, err := api.ReplaceDisk.Call(ctx, c.client, api.ReplaceDiskRequest{Old: c.args[0], New: c.args[1]}, c.showProgress)
+			if err != nil {
+				return err
+			}
+			c.endProgress()
+			return c.print(a, fmt.Sprintf("disk %s is being filled for pool %s; sanctl status tells how far it is\n", c.args[1], a.Pool))
+		},
+	}, {
+		name: "pool scrub", args: "NAME", min: 1, max: 1,
+		short: "compare all copies of a pool",
+		long: `
+Starts to read all copies of a pool, or its data and parity, and to compare
+them. It goes on in the background, slowly when there is other work, and
+sanctl status tells how far it is.
+
+Differences are reported and nothing is changed: nobody can tell which copy
+is right. A pool that isn't healthy isn't compared.
+
+The same is done by itself every 30 days, or as scrub in the configuration
+says.`,
+		examples: []string{"sanctl pool scrub tank"},
+		see:      []string{"status", "disk replace"},
+		run: func(ctx context.Context, c *call) error {
+			a, err := api.ScrubPool.Call(ctx, c.client, api.ScrubPoolRequest{Pool: c.args[0]}, c.showProgress)
+			if err != nil {
+				return err
+			}
+			c.endProgress()
+			return c.print(a, fmt.Sprintf("the copies of pool %s are being compared; sanctl status tells how far it is\n", c.args[0]))
+		},
+	}}
+}

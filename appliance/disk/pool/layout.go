@@ -1,0 +1,50 @@
+package pool
+
+import (
+	"fmt"
+
+	"sanstick/appliance/disk/lvm"
+)
+
+// A layout says how a pool's data and the thin pool's metadata lie on n disks.
+type layout struct {
+	kind   lvm.RaidKind // of the data; empty for one copy
+	data   int          // disks' worth of data
+	copies int          // of the metadata, each on another disk; of the data, too, in a mirror
+}
+
+// layoutOn works that out. The metadata is always a mirror, which bears as many
+// losses as the data does.
+func layoutOn(name string, n int) (layout, error) {
+	wrong := func(needs string) (layout, error) {
+		return layout{}, fmt.Errorf("a pool of layout %s has %s disks, not %d", name, needs, n)
+	}
+	switch name {
+	case Single:
+		return layout{data: n, copies: 1}, nil
+	case Mirror:
+		if n < 2 || n > 3 {
+			return layout{}, fmt.Errorf("a mirror has 2 or 3 disks, not %d", n)
+		}
+		return layout{kind: lvm.Raid1, data: 1, copies: n}, nil
+	case RAID10:
+		if n < 4 || n%2 != 0 {
+			return wrong("4 or more and an even number of")
+		}
+		return layout{kind: lvm.Raid10, data: n / 2, copies: 2}, nil
+	case RAID5:
+		if n < 3 {
+			return wrong("3 or more")
+		}
+		return layout{kind: lvm.Raid5, data: n - 1, copies: 2}, nil
+	case RAID6:
+		if n < 5 {
+			return wrong("5 or more")
+		}
+		return layout{kind: lvm.Raid6, data: n - 2, copies: 3}, nil
+	}
+	return layout{}, fmt.Errorf("layout %q is unknown", name)
+}
+
+// striped tells whether the data lies on several disks in stripes.
+func (l layout) striped() bool { return l.kind != "" && l.kind != lvm.Raid1 }
