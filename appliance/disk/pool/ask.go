@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"sanstick/appliance/disk"
@@ -105,16 +106,8 @@ func (f Facts) poolOf(name string) (lvm.Group, error) {
 				return g, nil
 			}
 		}
-		gone := lvm.Group{}
-		for _, t := range g.Tags {
-			if rest, ok := strings.CutPrefix(t, goneTag); ok {
-				gone.Tags = append(gone.Tags, diskTag+rest)
-			}
-		}
-		for _, id := range members(gone) {
-			if id == name {
-				return g, nil
-			}
+		if slices.Contains(goneDisks(g), name) {
+			return g, nil
 		}
 	}
 	return lvm.Group{}, errors.New("it belongs to no pool; sanctl status lists the disks of each")

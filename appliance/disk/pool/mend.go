@@ -113,6 +113,22 @@ func idle(f Facts, g lvm.Group) bool {
 	return ok
 }
 
+// goneDisks are the disks that a pool has given up, as they were recorded.
+func goneDisks(g lvm.Group) []string {
+	var gone lvm.Group
+	for _, t := range g.Tags {
+		if rest, ok := strings.CutPrefix(t, goneTag); ok {
+			gone.Tags = append(gone.Tags, diskTag+rest)
+		}
+	}
+	var ids []string
+	for _, id := range members(gone) {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 // users are the volumes to refresh so that all legs of a group are.
 func users(f Facts, g lvm.Group) []string {
 	var all []string

@@ -285,6 +285,10 @@ func TestCut(t *testing.T) {
 	b.look()
 	b.ran()
 	b.wants(Cut)
+	_, _, problems := b.Status(t.Context())
+	if !slices.ContainsFunc(problems, func(p status.Problem) bool { return strings.Contains(p.What, "disk B was a part of pool tank") }) {
+		t.Errorf("%+v", problems)
+	}
 	b.plug("c")
 	b.look()
 	b.wants(Rebuilding, "disk C")
@@ -312,6 +316,23 @@ func TestBlankReplacement(t *testing.T) {
 	b.look()
 	b.wants(Healthy)
 	b.whole("/dev/vda", "/dev/vdc")
+	if _, _, problems := b.Status(t.Context()); len(problems) > 0 {
+		t.Errorf("though the configuration names the old disk: %+v", problems)
+	}
+	// And the other one, so that the configuration names none of them.
+	b.unplug("a")
+	b.write()
+	b.look()
+	b.plug("d")
+	b.look()
+	b.world.sync()
+	b.look()
+	b.restart()
+	b.start()
+	b.look()
+	b.write()
+	b.wants(Healthy)
+	b.whole("/dev/vdc", "/dev/vdd")
 }
 
 func TestNotTaken(t *testing.T) {

@@ -25,7 +25,7 @@ func (v view) offers() []status.Offer {
 		}
 		i := slices.IndexFunc(v.specs, func(s Spec) bool { return s.Name == g.Name })
 		if i >= 0 {
-			_, strangers := compareMembers(v.specs[i], v.facts.membersOf(g))
+			_, strangers := compareMembers(v.specs[i], v.facts.membersOf(g), goneDisks(g))
 			if !strangers {
 				continue
 			}

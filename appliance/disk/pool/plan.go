@@ -281,7 +281,7 @@ func names(disks []disk.Disk) string {
 // volumes never held data.
 func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 	all := f.membersOf(g)
-	p, strangers := compareMembers(spec, all)
+	p, strangers := compareMembers(spec, all, goneDisks(g))
 	if strangers || len(p.Problems) > 0 {
 		return refuse(fmt.Sprintf("pool %s was being created on %s, and now the configuration names other disks", spec.Name, f.describe(g)),
 			"name those disks in the configuration, or wipe them")
@@ -330,30 +330,44 @@ func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 // the disks. strangers says that they have none in common. A missing disk is
 // known by one of its names only, which needn't be the one that the
 // configuration uses, so it gets the benefit of the doubt.
-func compareMembers(spec Spec, all []member) (p Plan, strangers bool) {
+//
+// A disk that the pool has given up may still be named: then one that took its
+// place needn't be.
+func compareMembers(spec Spec, all []member, gone []string) (p Plan, strangers bool) {
 	if spec.anyDisk() {
 		return p, false
 	}
 	means := func(m member, name string) bool { return m.disk.Is(name) || strings.EqualFold(m.id, name) }
-	common, doubtful := 0, 0
+	named := slices.Concat(spec.Disks, spec.Spares)
+	common, doubtful, replaced := 0, 0, 0
+	for _, name := range spec.Disks {
+		if slices.ContainsFunc(gone, func(id string) bool { return strings.EqualFold(id, name) }) &&
+			!slices.ContainsFunc(all, func(m member) bool { return means(m, name) }) {
+			replaced++
+		}
+	}
 	for _, m := range all {
 		switch {
-		case slices.ContainsFunc(spec.Disks, func(name string) bool { return means(m, name) }):
+		case slices.ContainsFunc(named, func(name string) bool { return means(m, name) }):
 			common++
 		case !m.here:
 			doubtful++
+		case replaced > 0:
+			replaced--
+			common++
 		default:
 			p.problem(status.Degraded, fmt.Sprintf("disk %s belongs to pool %s, but the configuration doesn't name it", m.id, spec.Name),
-				"add it to disks in the configuration")
+				"add it to disks in the configuration; a pool never gets smaller")
 		}
 	}
 	for _, name := range spec.Disks {
-		if slices.ContainsFunc(all, func(m member) bool { return means(m, name) }) {
+		if slices.ContainsFunc(all, func(m member) bool { return means(m, name) }) ||
+			slices.ContainsFunc(gone, func(id string) bool { return strings.EqualFold(id, name) }) {
 			continue
 		}
 		if doubtful--; doubtful < 0 {
 			p.problem(status.Degraded, fmt.Sprintf("the configuration names disk %s for pool %s, but it isn't a part of it", name, spec.Name),
-				"correct disks in the configuration; the disks of a pool that exists don't change with it")
+				"if it is to join, connect it, blank; otherwise correct disks in the configuration")
 		}
 	}
 	return p, common == 0
@@ -362,7 +376,7 @@ func compareMembers(spec Spec, all []member) (p Plan, strangers bool) {
 // planExisting activates a finished pool and brings its volumes in line.
 func planExisting(spec Spec, f Facts, g lvm.Group, taken map[string]string) Plan {
 	all := f.membersOf(g)
-	p, strangers := compareMembers(spec, all)
+	p, strangers := compareMembers(spec, all, goneDisks(g))
 	if strangers {
 		return refuse(fmt.Sprintf("a pool called %s is on %s, none of which the configuration names; it is left alone", spec.Name, f.describe(g)),
 			"name its disks in the configuration, give the new pool another name, or remove those disks")

@@ -98,3 +98,24 @@ func layoutOf(v lvm.LogicalVolume) string {
 	}
 	return Mirror
 }
+
+// outdated tells of disks that pools have given up and that are here again.
+func (v view) outdated() []status.Problem {
+	var all []status.Problem
+	for _, g := range v.facts.LVM.Groups {
+		if !ours(g) {
+			continue
+		}
+		for _, id := range goneDisks(g) {
+			for _, d := range v.now {
+				_, used := v.facts.groupOf(d)
+				if found, looked := v.facts.Found[d.Name]; d.ID() == id && !used && looked && !found.Blank {
+					all = append(all, status.Problem{Health: status.Degraded,
+						What: fmt.Sprintf("disk %s was a part of pool %s, which went on without it: what is on it is out of date, and it isn't used", id, g.Name),
+						Do:   "remove it; or, to use it again, sanctl disk wipe " + id})
+				}
+			}
+		}
+	}
+	return all
+}
