@@ -109,6 +109,9 @@ func pools(p *page, all []status.Pool, disks []status.Disk) {
 		if pool.Detail != "" {
 			p.line("    ", pool.Detail)
 		}
+		if pool.State == "checking" {
+			p.line("    ", "all copies are being compared, ", percent(pool.Progress), " % done")
+		}
 		var rows [][]string
 		for _, serial := range pool.Disks {
 			row := []string{"disk", serial}
