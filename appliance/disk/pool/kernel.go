@@ -18,6 +18,9 @@ import (
 // are here or lost. It asks no disk.
 func (m *Manager) readKernel(ctx context.Context) error {
 	devices, err := m.lvm.Devices(ctx)
+	if err != nil { // a volume may just have gone while it was asked about
+		devices, err = m.lvm.Devices(ctx)
+	}
 	if err == nil {
 		var below map[string][]string
 		if below, err = m.lvm.Below(ctx); err == nil {
