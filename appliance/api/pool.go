@@ -15,3 +15,16 @@ type AdoptPoolAnswer struct {
 	Added string `json:"added"` // to the configuration
 	ApplyConfigAnswer
 }
+
+// RepairPool repairs the metadata of a pool that can't be activated.
+var RepairPool = Verb[RepairPoolRequest, RepairPoolAnswer]{"pool.repair"}
+
+// RepairPoolRequest says which pool.
+type RepairPoolRequest struct {
+	Pool string `json:"pool"`
+}
+
+// RepairPoolAnswer says where the damaged metadata is.
+type RepairPoolAnswer struct {
+	Kept string `json:"kept"` // a logical volume in the pool's volume group
+}

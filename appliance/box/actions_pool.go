@@ -14,7 +14,7 @@ import (
 )
 
 func (b *box) poolActions() []api.Action {
-	return []api.Action{api.AdoptPool.Handle(b.adoptPool)}
+	return []api.Action{api.AdoptPool.Handle(b.adoptPool), api.RepairPool.Handle(b.repairPool)}
 }
 
 // adoptPool writes a pool that is on offer into the configuration and goes over
@@ -63,4 +63,9 @@ func adoption(o status.Offer) string {
 		volumes = append(volumes, config.Volume{Name: v.Name, Pool: o.Name, Size: v.Size, Thick: v.Thick, Block: v.Block})
 	}
 	return config.Text(p, volumes)
+}
+
+func (b *box) repairPool(ctx context.Context, q api.RepairPoolRequest, progress func(api.Progress)) (api.RepairPoolAnswer, error) {
+	r, err := b.pools.RepairMetadata(ctx, q.Pool, func(what string) { progress(api.Progress{What: what}) })
+	return api.RepairPoolAnswer{Kept: r.Kept}, err
 }

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 
 	"sanstick/appliance/api"
 )
 
 func poolCommands() []command {
-	return []command{poolAdopt()}
+	return []command{poolAdopt(), poolRepair()}
 }
 
 func poolAdopt() command {
@@ -48,6 +49,41 @@ by --as.`,
 				heading = "This would be added to the configuration:\n\n"
 			}
 			return c.print(a, heading+a.Added+"\n"+applyText(api.ApplyConfigRequest{Check: q.Check}, a.ApplyConfigAnswer))
+		},
+	}
+}
+
+func poolRepair() command {
+	var yes bool
+	return command{
+		name: "pool repair", args: "POOL", min: 1, max: 1,
+		short: "rebuild the damaged metadata of a pool",
+		long: `
+A pool's metadata says where each block of each volume lies. LVM checks it
+before the pool is used; if that fails, the pool isn't activated and nothing
+of it is served. sanctl status says so then.
+
+This writes what can be read of the metadata to another place and uses that.
+What was there is kept, as a volume whose name is told at the end. The data
+itself isn't touched. What the damaged part said is lost all the same: check
+the volumes' file systems afterwards.
+
+All disks of the pool must be here. If they can be copied first (dd, to disks
+of the same size), that is the safest thing to do before this.`,
+		options:  func(f *flag.FlagSet) { f.BoolVar(&yes, "yes", false, "don't ask") },
+		examples: []string{"sanctl pool repair tank"},
+		see:      []string{"status"},
+		run: func(ctx context.Context, c *call) error {
+			q := api.RepairPoolRequest{Pool: c.args[0]}
+			if err := c.confirm(yes, "The metadata of pool "+q.Pool+" will be rebuilt; the old one is kept.", q.Pool); err != nil {
+				return err
+			}
+			a, err := api.RepairPool.Call(ctx, c.client, q, c.showProgress)
+			if err != nil {
+				return err
+			}
+			c.endProgress()
+			return c.print(a, fmt.Sprintf("The pool is in use again. What was damaged is kept as %s/%s.\nCheck the file systems on its volumes.\n", q.Pool, a.Kept))
 		},
 	}
 }

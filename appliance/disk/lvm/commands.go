@@ -179,3 +179,33 @@ func (c *Client) RenameGroup(ctx context.Context, uuid, name string) error {
 	}
 	return nil
 }
+
+// RepairThinPool has the metadata of a thin pool that isn't active rebuilt on a
+// new, linear volume, from what can be read of it. The old metadata is kept as
+// a volume called POOL_meta0, or with the next free number.
+func (c *Client) RepairThinPool(ctx context.Context, group, pool string) error {
+	if err := checkNames(group, pool); err != nil {
+		return fmt.Errorf("cannot repair thin pool: %w", err)
+	}
+	_, err := c.lvm(ctx, "lvconvert", "--yes", "--repair", "--poolmetadataspare", "n", group+"/"+pool)
+	if err != nil {
+		return fmt.Errorf("cannot repair thin pool %s/%s: %w", group, pool, err)
+	}
+	return nil
+}
+
+// MirrorVolume makes a raid1 volume with copies of an active one that has one
+// copy. The others are filled in the background.
+func (c *Client) MirrorVolume(ctx context.Context, group, name string, copies int) error {
+	if err := checkNames(group, name); err != nil {
+		return fmt.Errorf("cannot mirror volume: %w", err)
+	}
+	if copies < 2 {
+		return fmt.Errorf("cannot mirror volume %s/%s: a mirror of %d", group, name, copies)
+	}
+	_, err := c.lvm(ctx, "lvconvert", "--yes", "--type", "raid1", "-m", strconv.Itoa(copies-1), group+"/"+name)
+	if err != nil {
+		return fmt.Errorf("cannot mirror volume %s/%s: %w", group, name, err)
+	}
+	return nil
+}

@@ -165,6 +165,9 @@ func (b *bringer) step(ctx context.Context, pool string, step Step) error {
 // created or grown leaves the others usable.
 func stepProblem(pool string, step Step, err error) status.Problem {
 	p := status.Problem{Health: status.Failed, What: fmt.Sprintf("pool %s: %v", pool, err), Do: "see the log; restart to try again"}
+	if strings.Contains(err.Error(), "Manual repair required") {
+		p.Do = "its metadata is damaged: sanctl pool repair " + pool + " rebuilds it and keeps the old one"
+	}
 	_, volume := step.(volumeStep)
 	if _, activation := step.(Activate); activation || volume || independent(step) {
 		p.Health = status.Degraded
@@ -175,7 +178,7 @@ func stepProblem(pool string, step Step, err error) status.Problem {
 // independent tells whether later steps make sense after this one has failed.
 func independent(step Step) bool {
 	switch step.(type) {
-	case CreateVolume, CloneVolume, CreateThick, GrowVolume, Remember:
+	case CreateVolume, CloneVolume, CreateThick, GrowVolume, Remember, MirrorMetadata:
 		return true
 	}
 	return false

@@ -423,6 +423,9 @@ func planExisting(spec Spec, f Facts, g lvm.Group, taken map[string]string) Plan
 	} else if p.planMending(spec, f, g, taken) {
 		return p
 	}
+	if lame == "" {
+		p.planMetadata(g)
+	}
 	p.planVolumes(spec, g, lame)
 	return p
 }
