@@ -47,6 +47,18 @@ func TestCommands(t *testing.T) {
 		{"thin volume", func(ctx context.Context, c *lvm.Client) error {
 			return c.CreateThin(ctx, "tank", "thinpool", "vm1", 1<<30)
 		}, "/sbin/lvm lvcreate --type thin -V 1073741824b --thinpool thinpool -n vm1 tank"},
+		{"repair thin pool", func(ctx context.Context, c *lvm.Client) error {
+			return c.RepairThinPool(ctx, "tank", "thinpool")
+		}, "/sbin/lvm lvconvert --yes --repair --poolmetadataspare n tank/thinpool"},
+		{"mirror what is there", func(ctx context.Context, c *lvm.Client) error {
+			return c.MirrorVolume(ctx, "tank", "thinpool_tmeta", 3)
+		}, "/sbin/lvm lvconvert --yes --type raid1 -m 2 tank/thinpool_tmeta"},
+		{"mirror of one that is there", func(ctx context.Context, c *lvm.Client) error {
+			return c.MirrorVolume(ctx, "tank", "thinpool_tmeta", 1)
+		}, ""},
+		{"rename group", func(ctx context.Context, c *lvm.Client) error {
+			return c.RenameGroup(ctx, "Xa1b2c-uuid", "attic")
+		}, "/sbin/lvm vgrename Xa1b2c-uuid attic"},
 		{"grow", func(ctx context.Context, c *lvm.Client) error {
 			return c.ExtendThin(ctx, "tank", "vm1", 2<<30)
 		}, "/sbin/lvm lvextend -L 2147483648b tank/vm1"},

@@ -55,25 +55,31 @@ type Thin struct {
 // Devices lists all active device-mapper devices. It asks the kernel only and
 // reads no disk.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
-	for try := 1; ; try++ {
-		out, err := c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), []string{"status", "--noflush"})
-		var exit *sys.ExitError
-		switch {
-		case err == nil:
-			return ParseStatus(string(out))
-		// dmsetup lists the devices first and fails if one goes meanwhile.
-		case try < 5 && errors.As(err, &exit) && strings.Contains(exit.Stderr, "Device does not exist"):
-			continue
-		}
+	out, err := c.dmsetup(ctx, "status", "--noflush")
+	if err != nil {
 		return nil, fmt.Errorf("cannot read device-mapper's status: %w", err)
 	}
+	return ParseStatus(string(out))
+}
+
+// dmsetup asks about all devices. One that goes while they are listed makes it
+// fail; then it is asked again.
+func (c *Client) dmsetup(ctx context.Context, args ...string) (out []byte, err error) {
+	for range 5 {
+		out, err = c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), args)
+		var exit *sys.ExitError
+		if err == nil || !errors.As(err, &exit) || !strings.Contains(exit.Stderr, "Device does not exist") {
+			return out, err
+		}
+	}
+	return out, err
 }
 
 // Below tells what each active linear device lies on: numbers of devices, "8:16".
 // They say which disk is really used, which may have gone while another one, or
 // the same, has come under a new number. It asks the kernel only.
 func (c *Client) Below(ctx context.Context) (map[string][]string, error) {
-	out, err := c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), []string{"table"})
+	out, err := c.dmsetup(ctx, "table")
 	if err != nil {
 		return nil, fmt.Errorf("cannot read device-mapper's tables: %w", err)
 	}

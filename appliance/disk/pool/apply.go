@@ -53,8 +53,6 @@ func (m *Manager) apply(ctx context.Context, step Step) error {
 		return m.flush(s.Paths)
 	case Activate:
 		return m.lvm.Activate(ctx, s.Pool, s.Mode)
-	case MirrorMetadata:
-		return m.lvm.MirrorVolume(ctx, s.Pool, dataVolume+"_tmeta", s.Copies)
 	case Remember:
 		return m.remember(s)
 	case mendStep:

@@ -178,7 +178,7 @@ func stepProblem(pool string, step Step, err error) status.Problem {
 // independent tells whether later steps make sense after this one has failed.
 func independent(step Step) bool {
 	switch step.(type) {
-	case CreateVolume, CloneVolume, CreateThick, GrowVolume, Remember, MirrorMetadata:
+	case CreateVolume, CloneVolume, CreateThick, GrowVolume, Remember:
 		return true
 	}
 	return false

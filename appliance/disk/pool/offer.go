@@ -47,12 +47,7 @@ func (f Facts) offer(g lvm.Group) status.Offer {
 	for _, v := range g.Logical {
 		switch {
 		case v.Name == dataVolume+"_tdata" && strings.HasPrefix(v.Type, "raid"):
-			o.Layout = Mirror
-			for _, l := range []string{RAID10, RAID5, RAID6} {
-				if strings.HasPrefix(v.Type, l) {
-					o.Layout = l
-				}
-			}
+			o.Layout = layoutOf(v)
 		case kindOf(v) == volume:
 			o.Volumes = append(o.Volumes, status.Volume{Name: v.Name, UUID: identity(v), Size: v.Size, Thick: isThick(v), Block: blockOf(v)})
 		}

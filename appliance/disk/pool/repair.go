@@ -32,7 +32,7 @@ func (m *Manager) RepairMetadata(ctx context.Context, pool string, progress func
 	defer m.unlock()
 	ctx = context.WithoutCancel(ctx) // half a repair is no better
 	r, err := m.repairMetadata(ctx, pool, progress)
-	err = errors.Join(err, m.readLVM(ctx), m.readActive(ctx))
+	err = errors.Join(err, m.readLVM(ctx), m.readKernel(ctx))
 	m.lookAgain()
 	if err != nil {
 		return r, fmt.Errorf("cannot repair pool %s: %w", pool, err)
@@ -111,6 +111,10 @@ type MirrorMetadata struct {
 }
 
 func (MirrorMetadata) Risk() Risk { return Safe }
+
+func (s MirrorMetadata) do(ctx context.Context, m *Manager) error {
+	return m.lvm.MirrorVolume(ctx, s.Pool, dataVolume+"_tmeta", s.Copies)
+}
 
 func (s MirrorMetadata) String() string {
 	return fmt.Sprintf("make %d copies of the repaired metadata of pool %s", s.Copies, s.Pool)
