@@ -68,8 +68,8 @@ What was there is kept, as a volume whose name is told at the end. The data
 itself isn't touched. What the damaged part said is lost all the same: check
 the volumes' file systems afterwards.
 
-All disks of the pool must be here. If they can be copied first (dd, to disks
-of the same size), that is the safest thing to do before this.`,
+All disks of the pool must be here. If they can be copied first (dd, to
+disks of the same size), that is the safest thing to do before this.`,
 		options:  func(f *flag.FlagSet) { f.BoolVar(&yes, "yes", false, "don't ask") },
 		examples: []string{"sanctl pool repair tank"},
 		see:      []string{"status"},
