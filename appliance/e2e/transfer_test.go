@@ -30,17 +30,17 @@ layout = "mirror"
 [[volume]]
 name = "vm1"
 pool = "tank"
-size = "256MiB"
+size = "64MiB"
 
 [[volume]]
 name = "vm2"
 pool = "tank"
-size = "128MiB"
+size = "32MiB"
 
 [[volume]]
 name = "copy"
 pool = "tank"
-size = "256MiB"
+size = "64MiB"
 
 [[target]]
 name       = "vm1"
@@ -87,7 +87,7 @@ func TestTransfer(t *testing.T) {
 		// for the protective MBR, which that leaves as it is.
 		want, got := filepath.Join(s.dir, "want.img"), filepath.Join(s.dir, "got.img")
 		run(t, "cp", real, want)
-		run(t, "truncate", "-s", "256M", want)
+		run(t, "truncate", "-s", "64M", want)
 		run(t, "sgdisk", "-e", want)
 		run(t, "qemu-img", "convert", "-t", "unsafe", "-f", "raw", "-O", "raw", m.url(iqn), got)
 		run(t, "cmp", "-i", "512", want, got)
@@ -132,7 +132,7 @@ func TestTransfer(t *testing.T) {
 		m.succeeds(t, "sanctl volume snapshot vm1 monday")
 		m.succeeds(t, "sanctl volume export vm1@monday --format stream -o /tmp/monday")
 		m.succeeds(t, "sanctl volume verify vm1@monday /tmp/monday")
-		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 100M 1M", "-c", "write -z 10M 2M", "-c", "flush", m.url(iqn))
+		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 50M 1M", "-c", "write -z 10M 2M", "-c", "flush", m.url(iqn))
 		m.fails(t, "sanctl volume verify vm1 /tmp/monday", "bytes 10485760 to")
 		m.succeeds(t, "sanctl volume snapshot vm1 tuesday")
 		out := m.succeeds(t, "sanctl volume export vm1@tuesday --since monday -o /tmp/tuesday; wc -c /tmp/tuesday")
