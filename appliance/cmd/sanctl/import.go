@@ -10,6 +10,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"sanstick/appliance/api"
 	"sanstick/appliance/config"
@@ -162,10 +163,21 @@ func sending(ctx context.Context, h stream.Header, src image.Source) (body io.Re
 	}()
 	return r, func() error {
 		r.CloseWithError(errStopped)
-		if err := <-done; !errors.Is(err, errStopped) {
+		if err := ended(done); !errors.Is(err, errStopped) {
 			return err
 		}
 		return nil
+	}
+}
+
+// ended waits for what reads an image, but not for ever: a pipe into which
+// nobody writes can't be left.
+func ended(done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(time.Second):
+		return errStopped
 	}
 }
 

@@ -80,11 +80,14 @@ func verify(ctx context.Context, c *call, name, file, format string) error {
 	}()
 	a, err := api.Digests.Call(ctx, c.client, api.ExportRequest{Volume: name}, w)
 	w.CloseWithError(err)
-	if compared := <-done; compared != nil && (err == nil || errors.Is(err, errStopped)) {
-		err = compared // the cause of it
-	}
 	if err != nil {
+		if compared := ended(done); compared != nil && errors.Is(err, errStopped) {
+			err = compared // the cause of it
+		}
 		return err
+	}
+	if compared := <-done; compared != nil {
+		return compared
 	}
 	c.endProgress()
 	excused := false
