@@ -137,7 +137,7 @@ func diagnose(g lvm.Group, f Facts) Condition {
 	var action string
 	c := Condition{State: Healthy, Progress: 100}
 	filling := map[string]bool{}
-	active := false
+	active, whole := false, map[string][]bool{}
 	for _, l := range f.legs(g) {
 		active = active || l.letter != 0
 		if l.moved {
@@ -149,8 +149,11 @@ func diagnose(g lvm.Group, f Facts) Condition {
 		if l.letter == 'a' {
 			filling[l.pv] = true
 		}
+		whole[l.volume.Name] = append(whole[l.volume.Name], !l.lost && l.letter == 'A')
 	}
+	broke := false
 	for _, v := range raidVolumes(g) {
+		broke = broke || active && !holds(v, whole[v.Name], lost[v.Name])
 		if r := f.Devices[lvm.DeviceName(g.Name, v.Name)].Raid; r != nil {
 			c.Mismatches += r.Mismatches
 			if r.Total > 0 && (r.Action != "idle" && r.Action != "frozen" || strings.Contains(r.Legs, "a")) {
@@ -183,6 +186,8 @@ func diagnose(g lvm.Group, f Facts) Condition {
 		c.State, c.Disks = Failed, absent
 	case len(returned) > 0:
 		c.State, c.Disks = Returned, returned
+	case broke:
+		c.State, c.Disks = Failed, absent
 	case len(absent) > 0:
 		c.State, c.Disks = Absent, absent
 	case len(broken) > 0:
@@ -235,6 +240,20 @@ func bears(v lvm.LogicalVolume, gone []bool) bool {
 		}
 	}
 	return n <= tolerance(v)
+}
+
+// holds tells whether a raid volume has all of its data on legs that are whole. A
+// new one of which none is yet has all that it can have. The kernel calls the last
+// leg whole even after its disk has gone, so that lost ones are counted apart.
+func holds(v lvm.LogicalVolume, whole []bool, lost int) bool {
+	if lost == 0 && !slices.Contains(whole, true) {
+		return true
+	}
+	gone := make([]bool, len(whole))
+	for i := range whole {
+		gone[i] = !whole[i]
+	}
+	return bears(v, gone)
 }
 
 // newest are the physical volumes that hold the newest state of a pool, sorted:

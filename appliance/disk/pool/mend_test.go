@@ -142,6 +142,32 @@ func TestDiskIsBack(t *testing.T) {
 	b.ran()
 }
 
+// While a disk is filled, the one that it is filled from goes: what is left isn't
+// whole, and nothing is done with it until the other is back.
+func TestSourceIsLost(t *testing.T) {
+	b := newBench(t, "abc", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.plug("b")
+	b.look()
+	b.wants(Rebuilding, "disk B")
+	b.ran(refreshed)
+	b.unplug("a")
+	b.look()
+	b.clock.t = b.clock.t.Add(11 * time.Minute)
+	b.look()
+	b.wants(Failed, "disk A is missing, and nothing has what was on it")
+	b.ran()
+	b.plug("a")
+	b.look()
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdb")
+}
+
 // The kernel doesn't notice that a disk has gone that nobody uses, and works on
 // with a device that isn't there any more.
 func TestDiskIsBackUnnoticed(t *testing.T) {
