@@ -34,6 +34,9 @@ func Banner(s status.Snapshot) string {
 			line("  pool ", p.Name, " is ", string(p.Health), missing(p))
 		}
 	}
+	for _, o := range s.Offers {
+		line("  pool ", o.Name, " is here and isn't in the configuration: sanctl pool adopt ", o.Name)
+	}
 	if len(s.Problems) > 0 {
 		line()
 		more := bounded(len(s.Problems), func(i int) {

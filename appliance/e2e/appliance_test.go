@@ -159,6 +159,28 @@ func TestLifeOfAMirror(t *testing.T) {
 		t.Logf("pool after the disk's return: %+v", m.status(t).Pools)
 		m.Kill()
 	})
+
+	t.Run("the disks in another appliance", func(t *testing.T) {
+		s.configure(t, "hostname = \"cellar\"\n")
+		m := s.boot(t, s.disks...)
+		m.says(t, "pool tank is here", "sanctl pool adopt tank")
+		if st := m.status(t); len(st.Pools) != 0 || len(st.Offers) != 1 || len(st.Offers[0].Volumes) != 2 {
+			t.Errorf("pools %+v, offers %+v", st.Pools, st.Offers)
+		}
+		if out := m.shell(t, "dmsetup ls"); strings.Contains(out, "tank") {
+			t.Errorf("the pool is active unasked:\n%s", out)
+		}
+		if said := m.shell(t, "sanctl pool adopt tank"); !strings.Contains(said, "volume vm1 is new") {
+			t.Fatalf("sanctl pool adopt says\n%s", said)
+		}
+		m.apply(t, strings.Replace(goodTOML, `"256MiB"`, `"384MiB"`, 1))
+		m.awaitLUN(t, iqn)
+		if again := m.identity(t); again != first {
+			t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", first, again)
+		}
+		compare(t, real, m)
+		m.Kill()
+	})
 }
 
 // TestBrokenConfiguration boots with a file that has errors: before there ever
