@@ -153,21 +153,24 @@ func (m *Manager) retire(ctx context.Context, name string, old []lvm.LogicalVolu
 			if !ok || v.UUID != o.UUID || kindOf(v) != snapshot || !slices.Contains(v.Tags, scheduleTag) {
 				continue
 			}
-			// One that is served stays: this fails then.
-			if err := m.lvm.DeactivateVolume(ctx, g.Name, v.Name); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			tag := timeTag(lvm.TrashTag, m.o.Now())
-			err := m.lvm.ChangeVolumeTags(ctx, g.Name, v.Name, []string{tag, wasTag + v.Name}, nil)
-			if err == nil {
-				v.Tags = append(slices.Clone(v.Tags), tag)
-				err = m.remove(ctx, g, v)
-			}
-			errs = append(errs, err)
+			errs = append(errs, m.dispose(ctx, g, v))
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// dispose removes for good what never was meant to stay. If someone has it open
+// it fails and stays; after a power cut it may be in the trash.
+func (m *Manager) dispose(ctx context.Context, g lvm.Group, v lvm.LogicalVolume) error {
+	if err := m.lvm.DeactivateVolume(ctx, g.Name, v.Name); err != nil {
+		return err
+	}
+	tags := []string{timeTag(lvm.TrashTag, m.o.Now()), wasTag + v.Name}
+	if err := m.lvm.ChangeVolumeTags(ctx, g.Name, v.Name, tags, nil); err != nil {
+		return err
+	}
+	v.Tags = slices.Concat(v.Tags, tags)
+	return m.remove(ctx, g, v)
 }
 
 // expired tells whether something has been in the trash for long enough. If the

@@ -84,14 +84,7 @@ func (m *Manager) RemoveTemporary(ctx context.Context, name string) error {
 			if _, is := tagValue(v, temporaryTag); !is {
 				return fmt.Errorf("snapshot %s isn't a temporary one", name)
 			}
-			if err := m.lvm.DeactivateVolume(ctx, g.Name, v.Name); err != nil {
-				return err
-			}
-			tag := timeTag(lvm.TrashTag, m.o.Now())
-			if err := m.lvm.ChangeVolumeTags(ctx, g.Name, v.Name, []string{tag, wasTag + v.Name}, nil); err != nil {
-				return err
-			}
-			return m.lvm.RemoveTrashed(ctx, g.Name, v.UUID, tag)
+			return m.dispose(ctx, g, v)
 		}))
 	}
 	return errors.Join(errs...)
