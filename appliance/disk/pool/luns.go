@@ -85,6 +85,7 @@ func (m *Manager) KeepLUNs(ctx context.Context, all []LUN) error {
 			if err := m.lvm.ChangeVolumeTags(ctx, g.Name, v.Name, tags, nil); err != nil {
 				return fmt.Errorf("cannot keep LUN numbers: %w", err)
 			}
+			m.tagged(g.UUID, v.Name, tags)
 		}
 	}
 	for _, g := range changed {
@@ -92,8 +93,24 @@ func (m *Manager) KeepLUNs(ctx context.Context, all []LUN) error {
 			return err
 		}
 	}
-	if len(changed) == 0 {
-		return nil
+	return nil
+}
+
+// tagged notes tags that a volume has got since LVM's state was read.
+func (m *Manager) tagged(group, name string, tags []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	groups := slices.Clone(m.facts.LVM.Groups) // Status may be reading the old ones
+	for i := range groups {
+		if groups[i].UUID != group {
+			continue
+		}
+		groups[i].Logical = slices.Clone(groups[i].Logical)
+		for j := range groups[i].Logical {
+			if v := &groups[i].Logical[j]; v.Name == name {
+				v.Tags = slices.Concat(v.Tags, tags)
+			}
+		}
 	}
-	return m.readLVM(ctx)
+	m.facts.LVM.Groups = groups
 }
