@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,12 @@ type stick struct {
 	mounter sys.Mounter
 	part    disk.Partition
 	dir     string
+	writing sync.Mutex
 }
+
+// busyLimit is how long the stick may be busy after it was written to. A program
+// that is being started has the daemon's open files for a moment.
+const busyLimit = 5 * time.Second
 
 // errNoStick says that no SANSTICK partition appeared in time.
 var errNoStick = errors.New("no partition labelled " + stickLabel + " was found")
@@ -92,13 +98,20 @@ func isBlock(e sys.Uevent) bool { return e.Subsystem == "block" }
 
 // write runs f while the stick is writable.
 func (s *stick) write(f func() error) (err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 	if err := s.mounter.Mount(s.part.Path, s.dir, "vfat", flags, stickOptions); err != nil {
 		return fmt.Errorf("cannot make the stick writable: %w", err)
 	}
 	defer func() {
 		// Going back to read-only writes out what is left.
-		if e := s.mounter.Mount(s.part.Path, s.dir, "vfat", flags|unix.MS_RDONLY, stickOptions); e != nil && err == nil {
+		e := s.mounter.Mount(s.part.Path, s.dir, "vfat", flags|unix.MS_RDONLY, stickOptions)
+		for end := time.Now().Add(busyLimit); errors.Is(e, unix.EBUSY) && time.Now().Before(end); {
+			time.Sleep(50 * time.Millisecond)
+			e = s.mounter.Mount(s.part.Path, s.dir, "vfat", flags|unix.MS_RDONLY, stickOptions)
+		}
+		if e != nil && err == nil {
 			err = fmt.Errorf("cannot make the stick read-only again: %w", e)
 		}
 	}()

@@ -68,7 +68,8 @@ func (c *Client) dmsetup(ctx context.Context, args ...string) (out []byte, err e
 	for range 5 {
 		out, err = c.run(ctx, statusLimit, orDefault(c.DMSetup, "/sbin/dmsetup"), args)
 		var exit *sys.ExitError
-		if err == nil || !errors.As(err, &exit) || !strings.Contains(exit.Stderr, "Device does not exist") {
+		if err == nil || !errors.As(err, &exit) ||
+			!strings.Contains(exit.Stderr, "Device does not exist") && !strings.Contains(exit.Stderr, "No such device or address") {
 			return out, err
 		}
 	}

@@ -90,7 +90,7 @@ func TestDevicesWhileOneGoes(t *testing.T) {
 		failures int
 		stderr   string
 		ok       bool
-	}{{2, "Device does not exist.\nCommand failed.", true}, {9, "Device does not exist.", false}, {1, "Permission denied", false}} {
+	}{{2, "Device does not exist.\nCommand failed.", true}, {1, "device-mapper: table ioctl on tank-golden failed: No such device or address\nCommand failed.", true}, {9, "Device does not exist.", false}, {1, "Permission denied", false}} {
 		calls := 0
 		r := &systest.Runner{Handle: func(sys.Command) (sys.Output, error) {
 			if calls++; calls <= tt.failures {
