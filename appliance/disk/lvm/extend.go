@@ -51,3 +51,16 @@ func insufficient(err error) bool {
 	text := strings.ToLower(exit.Stderr)
 	return strings.Contains(text, "insufficient") && (strings.Contains(text, "extents") || strings.Contains(text, "free space"))
 }
+
+// CommitPool has a thin pool write down its metadata, and look whether it has
+// space again if it was full: that is what asking for its status does, unless it
+// is told not to.
+func (c *Client) CommitPool(ctx context.Context, group, pool string) error {
+	if err := checkNames(group, pool); err != nil {
+		return fmt.Errorf("cannot commit thin pool: %w", err)
+	}
+	if _, err := c.dmsetup(ctx, "status", DeviceName(group, pool)+"-tpool"); err != nil {
+		return fmt.Errorf("cannot commit thin pool %s/%s: %w", group, pool, err)
+	}
+	return nil
+}

@@ -10,6 +10,17 @@ import (
 	"sanstick/appliance/sys/systest"
 )
 
+// CommitPool must not have --noflush.
+func TestCommitPool(t *testing.T) {
+	r := &systest.Runner{Handle: func(sys.Command) (sys.Output, error) { return sys.Output{}, nil }}
+	if err := (&lvm.Client{Runner: r}).CommitPool(t.Context(), "ta-nk", "thinpool"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Commands(); len(got) != 1 || got[0] != "/sbin/dmsetup status ta--nk-thinpool-tpool" {
+		t.Errorf("ran %q", got)
+	}
+}
+
 func TestExtendPool(t *testing.T) {
 	for _, tt := range []struct {
 		name, stderr string

@@ -42,6 +42,7 @@ type spaceFacts struct {
 	data, meta usage
 	// Bytes by which each can still be grown; 0 if it can't be now.
 	room, metaRoom int64
+	full           bool  // the kernel says that it is, whatever the numbers are
 	worst          int64 // what it comes to if every volume is written wholly
 	volumes        []guarded
 }
@@ -207,6 +208,9 @@ func (s *guardState) refuse(f spaceFacts) {
 		}
 		least, most = max(least, l), max(most, m)
 	}
+	if f.full {
+		least, most = n, n
+	}
 	for len(s.refused) > most {
 		s.refused = s.refused[:len(s.refused)-1]
 	}
@@ -230,6 +234,9 @@ func (s *guardState) speed(volume string) float64 {
 // nextLook is when to look again: in half the time in which the pool could get
 // as full as matters.
 func (s *guardState) nextLook(f spaceFacts) time.Duration {
+	if f.full {
+		return fastPoll
+	}
 	next := slowPoll
 	for _, r := range []struct {
 		usage

@@ -162,11 +162,31 @@ func (g *guard) look(ctx context.Context) (next time.Duration, grow map[string]s
 		g.carryOut(s, f, a, before)
 		g.publish(s.Name, st, f)
 		next = min(next, a.next)
+		if f.full && f.data.free() > 0 {
+			g.wake(ctx, s.Name)
+		}
 		if (a.growData > 0 || a.growMeta > 0) && !g.busy[s.Name] && !now.Before(g.wait[s.Name]) && !s.ActivateOnly {
 			grow[s.Name] = a
 		}
 	}
 	return next, grow, nil
+}
+
+// wakeLimit bounds how long a pool may take to write down its metadata.
+const wakeLimit = 10 * time.Second
+
+// wake has a thin pool that was full notice that it has space again. The kernel
+// looks when it commits the pool's metadata. It doesn't always do that by itself
+// after blocks were unmapped, and then the pool stays full, and writes fail after
+// a minute.
+func (g *guard) wake(ctx context.Context, pool string) {
+	ctx, cancel := context.WithTimeout(ctx, wakeLimit)
+	defer cancel()
+	if err := g.m.lvm.CommitPool(ctx, pool, dataVolume); err != nil {
+		g.m.o.Log.Warn("cannot wake a pool that was full", "pool", pool, "error", err)
+		return
+	}
+	g.m.o.Log.Info("pool was full and has space again", "pool", pool)
 }
 
 // space collects what the guard wants to know of a pool; false if it isn't
@@ -186,6 +206,7 @@ func (v view) space(s Spec, at time.Time) (spaceFacts, bool) {
 		data: usage{t.UsedChunks * chunk, t.TotalChunks * chunk},
 		meta: usage{t.UsedMetadata * metaBlock, t.TotalMetadata * metaBlock},
 		room: room.data, metaRoom: room.meta,
+		full: t.OutOfSpace,
 	}
 	if t.ReadOnly { // it can't note anything new: it is without room for metadata, or that is broken
 		f.meta.used = f.meta.total

@@ -207,3 +207,32 @@ func TestGuardReadOnlyPool(t *testing.T) {
 		}
 	}
 }
+
+// The kernel says that a pool is full though it has free chunks: all writes are
+// refused at once, and the pool is woken.
+func TestGuardWakesAFullPool(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	w := newWorld(t, "ab")
+	w.used = map[string]int64{"tank": 10 << 20}
+	units := &heard{low: map[string]int{}, refused: map[string]bool{}}
+	m, _ := w.manager(func(o *Options) { o.Units = units })
+	spec := []Spec{{Name: "tank", Layout: Mirror, Disks: []string{"A", "B"}, Volumes: []VolumeSpec{{Name: "v", Size: 1 << 30}}}}
+	if err := m.Bring(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.stuck = true
+	w.mu.Unlock()
+	if err := m.CheckSpace(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := units.String(); !strings.HasPrefix(got, "refused [v]") {
+		t.Errorf("%s, want v refused", got)
+	}
+	if err := m.CheckSpace(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := units.String(); !strings.HasPrefix(got, "refused []") {
+		t.Errorf("%s, want nobody refused once it is awake", got)
+	}
+}

@@ -30,6 +30,7 @@ type world struct {
 	active map[string]bool   // device-mapper names
 	log    []string          // LVM's commands that change something
 	left   int               // changes until power fails; -1: never
+	stuck  bool              // pools say that they are full, until they have to commit
 	cutLVM bool              // power fails in the middle of LVM's command instead of after it
 	holds  map[string]string // what volumes hold, by UUID
 	made   int               // volumes, for UUIDs
@@ -191,7 +192,12 @@ func (w *world) handle(c sys.Command) (sys.Output, error) {
 		if c.Args[0] == "table" {
 			return sys.Output{Stdout: []byte(w.below())}, nil
 		}
-		return sys.Output{Stdout: []byte(w.dmStatus())}, nil
+		out := w.dmStatus()
+		if w.stuck {
+			out = strings.ReplaceAll(out, "- rw discard_passdown", "- out_of_data_space discard_passdown")
+			w.stuck = slices.Contains(c.Args, "--noflush")
+		}
+		return sys.Output{Stdout: []byte(out)}, nil
 	}
 	verb, args := c.Args[0], c.Args[1:]
 	if verb == "fullreport" {
