@@ -317,7 +317,7 @@ func (m *machine) bigClone(t *testing.T, served []string) {
 	}
 	took := time.Since(start)
 	t.Logf("a clone of 1 TiB answered %.2f s after the command", took.Seconds())
-	if took > 10*time.Second {
+	if took > 30*time.Second { // generous: two cores under TCG may be shared
 		t.Errorf("a clone of 1 TiB took %v", took)
 	}
 	if _, err := m.await(t, `(?s)APPLIED.*\$ `); err != nil {

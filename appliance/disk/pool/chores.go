@@ -82,6 +82,7 @@ func (m *Manager) poolChores(ctx context.Context, s Spec, g lvm.Group) (next tim
 				errs = append(errs, fmt.Errorf("cannot make the scheduled snapshot of %s: %w", v.Name, err))
 				continue
 			}
+			now = m.o.Now() // later than the snapshot: it isn't one of a time to come
 			due = now.Add(v.Schedule.Every)
 			g, _ = view{facts: m.known()}.group(s.Name)
 		}

@@ -73,6 +73,37 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+// TestScheduleWhileTheClockGoesOn: making a snapshot takes time, after which it
+// is still the newest one.
+func TestScheduleWhileTheClockGoesOn(t *testing.T) {
+	w, m := stocked(t)
+	now := monday
+	m.o.Now = func() time.Time { now = now.Add(3 * time.Second); return now }
+	often := slices.Clone(tank)
+	often[0].Volumes = []VolumeSpec{{Name: "golden", Size: 64 << 20, Schedule: Schedule{Every: 10 * time.Second, Keep: 2}}}
+	if err := m.Bring(t.Context(), often); err != nil {
+		t.Fatal(err)
+	}
+	var made []string // in the order of their making
+	for range 8 {
+		m.chores(t.Context())
+		now = now.Add(10 * time.Second)
+		var there []string
+		for _, v := range scheduled(snapshotsOf(*w.groups[0], "golden"), now) {
+			there = append(there, v.UUID)
+			if !slices.Contains(made, v.UUID) {
+				made = append(made, v.UUID)
+			}
+		}
+		if diff := cmp.Diff(made[max(0, len(made)-2):], there); diff != "" {
+			t.Errorf("not the newest two are kept (-want +got):\n%s", diff)
+		}
+	}
+	if len(made) != 8 {
+		t.Errorf("%d snapshots were made", len(made))
+	}
+}
+
 // TestTrashExpires: what was deleted goes after its time, unless the clock
 // can't be believed.
 func TestTrashExpires(t *testing.T) {
