@@ -103,6 +103,18 @@ func byName(devices []lvm.Device) map[string]lvm.Device {
 // even questions about it.
 const peekLimit = 700 * time.Millisecond
 
+// peekPatience is how old what Status tells may be without a word about it: a
+// machine that is only busy isn't in trouble.
+const peekPatience = 5 * time.Second
+
+// A silentError says that the kernel doesn't answer.
+type silentError struct{ since time.Time }
+
+func (e silentError) Error() string {
+	return fmt.Sprintf("the kernel hasn't said for %v how disks and volumes are; a disk hangs, maybe; what is told here is older than that",
+		time.Since(e.since).Round(100*time.Millisecond))
+}
+
 // A peek is one look at what Status tells. Whoever wants to know while one goes on
 // waits for that one, so that at most one hangs.
 type peek struct {
@@ -114,8 +126,8 @@ type peek struct {
 	err     error
 }
 
-// peek asks the kernel, for a moment. With an error it returns what was known
-// before.
+// peek asks the kernel, for a moment. If it doesn't answer, what was known before
+// is returned, and after a while an error besides.
 func (m *Manager) peek(ctx context.Context) (*peek, error) {
 	m.mu.Lock()
 	p := m.peeking
@@ -137,8 +149,9 @@ func (m *Manager) peek(ctx context.Context) (*peek, error) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-limit.C:
-		err = fmt.Errorf("the kernel hasn't said for %v how disks and volumes are; a disk hangs, maybe; what is told here is older than that",
-			time.Since(since).Round(100*time.Millisecond))
+		if time.Since(since) > peekPatience {
+			err = silentError{since}
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +24,11 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 	var problems []status.Problem
 	seen, err := m.peek(ctx)
 	if err != nil {
-		problems = append(problems, status.Problem{Health: status.Failed, What: err.Error(), Do: "see the log"})
+		p := status.Problem{Health: status.Failed, What: err.Error(), Do: "see the log"}
+		if errors.As(err, new(silentError)) {
+			p.Health, p.Do = status.Degraded, "wait; if it stays, look at the disks' lights and at the log, and replace the one that hangs"
+		}
+		problems = append(problems, p)
 	}
 	v.devices, v.now = seen.devices, seen.disks
 	v.facts.Below, v.facts.Numbers = seen.below, seen.numbers
