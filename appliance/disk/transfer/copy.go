@@ -30,7 +30,7 @@ type Copy struct {
 	// everything is on stable storage. It is not called concurrently.
 	Save   func(ctx context.Context, done int64) error
 	Period time.Duration
-	// Tell, if not nil, is called with how far it is, from any goroutine.
+	// Tell, if not nil, is called with how far it is, by several goroutines at a time.
 	Tell func(done int64)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"sanstick/appliance/image"
@@ -51,8 +52,14 @@ func TestCopy(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDevice(t, tt.size, tt.fill)
+			var mu sync.Mutex
 			told := int64(0)
-			c := Copy{To: d, From: bytesSource(t, b, 0), Blank: tt.blank, Tell: func(n int64) { told = max(told, n) }}
+			tell := func(n int64) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = max(told, n)
+			}
+			c := Copy{To: d, From: bytesSource(t, b, 0), Blank: tt.blank, Tell: tell}
 			n, err := c.Run(t.Context())
 			if err == nil {
 				err = c.Finish(t.Context(), n)
