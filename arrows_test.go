@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	"appliance/status": {},
 	"appliance/sys":    {},
 	"appliance/task":   {},
+	"appliance/update": {},
 
 	"appliance/disk":    {"appliance/config", "appliance/image/...", "appliance/status", "appliance/sys/...", "appliance/task"},
 	"appliance/network": {"appliance/config", "appliance/status", "appliance/sys/...", "appliance/task"},
@@ -42,7 +43,7 @@ var arrows = map[string][]string{
 	"appliance/e2e":           {"appliance/config", "appliance/status", "imagebuild/qemu", "imagebuild/stick", "target/iscsitest"},
 
 	"init":       {"appliance/sys/...", "appliance/task"},
-	"imagebuild": {"appliance/config"},
+	"imagebuild": {"appliance/config", "appliance/update"},
 
 	"": {},
 }
