@@ -15,12 +15,13 @@ type spaceUnits struct {
 	mu      sync.Mutex
 	units   map[string]*scsi.Unit // by volume
 	refused map[string]bool       // volumes; those too that aren't served now
+	low     map[string]bool       // likewise
 }
 
 var _ pool.Units = (*spaceUnits)(nil)
 
 func newSpaceUnits() *spaceUnits {
-	return &spaceUnits{units: map[string]*scsi.Unit{}, refused: map[string]bool{}}
+	return &spaceUnits{units: map[string]*scsi.Unit{}, refused: map[string]bool{}, low: map[string]bool{}}
 }
 
 // add has a unit do from now on what is said of its volume, and what was said
@@ -30,6 +31,9 @@ func (s *spaceUnits) add(volume string, u *scsi.Unit) {
 	defer s.mu.Unlock()
 	s.units[volume] = u
 	u.SetFull(s.refused[volume])
+	if s.low[volume] {
+		_ = u.SpaceLow() // a thick unit has nothing to be warned of
+	}
 }
 
 func (s *spaceUnits) remove(volume string) {
@@ -42,8 +46,19 @@ func (s *spaceUnits) remove(volume string) {
 func (s *spaceUnits) SpaceLow(volume string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.low[volume] = true
 	if u := s.units[volume]; u != nil {
-		_ = u.SpaceLow() // a thick unit has nothing to be warned of
+		_ = u.SpaceLow() // as in add
+	}
+}
+
+// SpaceEnough implements pool.Units.
+func (s *spaceUnits) SpaceEnough(volume string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.low, volume)
+	if u := s.units[volume]; u != nil {
+		u.SpaceEnough()
 	}
 }
 

@@ -16,7 +16,8 @@ func writes(t *testing.T, u *scsi.Unit) bool {
 	}
 	n := d.NewNexus("iqn.2006-12.test:i,i,0x1", scsi.Port{RelativeID: 1, GroupID: 1, Name: "p"}, nil)
 	defer n.Close()
-	n.NewTask([8]byte{}, make([]byte, 6)).Run(nil, nil) // its first unit attention
+	for n.NewTask([8]byte{}, make([]byte, 6)).Run(nil, nil).Status != scsi.Good { // unit attentions
+	}
 	return n.NewTask([8]byte{}, []byte{0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0}).Run(make([]byte, 512), nil).Status == scsi.Good
 }
 
@@ -49,6 +50,24 @@ func TestSpaceUnits(t *testing.T) {
 		if got := writes(t, u); got != (u == other) {
 			t.Errorf("takes writes: %v", got)
 		}
+	}
+	warned := func(u *scsi.Unit) bool {
+		d := scsi.NewDevice("iqn.2006-12.test:x")
+		if err := d.Attach(0, u); err != nil {
+			t.Fatal(err)
+		}
+		n := d.NewNexus("iqn.2006-12.test:i,i,0x1", scsi.Port{RelativeID: 1, GroupID: 1, Name: "p"}, nil)
+		defer n.Close()
+		n.NewTask([8]byte{}, make([]byte, 6)).Run(nil, nil) // power on
+		r := n.NewTask([8]byte{}, make([]byte, 6)).Run(nil, nil)
+		return r.Status == scsi.CheckCondition && r.Sense[12] == 0x38 && r.Sense[13] == 7
+	}
+	if !warned(second) || warned(other) {
+		t.Error("of low space not those hear who come later to the volume")
+	}
+	s.SpaceEnough("vm1")
+	if warned(second) {
+		t.Error("warned although there is enough")
 	}
 	s.Refuse("vm1", false)
 	s.add("vm1", first)

@@ -90,6 +90,9 @@ func (n *Nexus) connect(lun uint16, u *Unit) {
 	paths := maps.Clone(*n.paths.Load())
 	paths[lun] = p
 	u.addPath(p)
+	if u.low.Load() { // asked once the unit knows the path, so that no warning is missed
+		p.attentions.add(thinSoftThreshold)
+	}
 	n.paths.Store(&paths)
 }
 

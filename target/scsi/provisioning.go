@@ -20,15 +20,20 @@ type Space struct {
 // SpaceLow tells every initiator, by a unit attention, that the space behind a
 // thin unit is about to end (SBC-3 section 4.7.3.8.4). Whoever watches that
 // space calls it, each time a threshold of its own is crossed: the unit itself
-// doesn't watch, and so has no thresholds that initiators could set. It returns
-// an error if the unit isn't thin.
+// doesn't watch, and so has no thresholds that initiators could set. Initiators
+// that come later are told at once, until SpaceEnough. It returns an error if the
+// unit isn't thin.
 func (u *Unit) SpaceLow() error {
 	if !u.thin() {
 		return errors.New("cannot warn of low space: the logical unit is not thin")
 	}
+	u.low.Store(true)
 	u.attention(thinSoftThreshold, nil)
 	return nil
 }
+
+// SpaceEnough says that initiators that come from now on needn't be warned.
+func (u *Unit) SpaceEnough() { u.low.Store(false) }
 
 // noSpace is SPACE ALLOCATION FAILED WRITE PROTECT: for good, as far as the
 // initiator is concerned (SBC-3 section 4.7.3.6).

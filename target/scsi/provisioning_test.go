@@ -29,6 +29,12 @@ func TestSpaceLow(t *testing.T) {
 			}
 		}
 	}
+	late := r.newNexus(t) // has been told of the power on
+	wantSense(t, run(late, 0, "00", nil), unitAttention, thinSoftThreshold)
+	r.unit.SpaceEnough()
+	if got := run(r.newNexus(t), 0, "00", nil); got.Status != Good {
+		t.Errorf("with enough space a new nexus gets %v, sense %x", got.Status, got.Sense)
+	}
 	if err := newRig(t, memdev.Options{}, UnitOptions{}).unit.SpaceLow(); err == nil {
 		t.Error("a thick unit has warned of low space")
 	}

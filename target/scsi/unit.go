@@ -57,6 +57,7 @@ type Unit struct {
 	mode     atomic.Uint32 // modes, and how many resets there were
 	readOnly atomic.Bool
 	full     atomic.Bool  // see SetFull
+	low      atomic.Bool  // see SpaceLow
 	writing  sync.RWMutex // held for reading by commands that change the medium
 
 	selecting sync.Mutex    // held to change mode and medium

@@ -69,6 +69,7 @@ type guarded struct {
 type spaceActions struct {
 	growData, growMeta int64    // bytes; 0: not
 	tell               bool     // initiators, that space is low
+	low                bool     // it is, whether or not that was told
 	refuse             []string // the volumes whose writes are refused, all of them
 	next               time.Duration
 }
@@ -90,6 +91,7 @@ func (s *guardState) look(f spaceFacts) spaceActions {
 	s.measure(f)
 	var a spaceActions
 	a.tell = s.crossed(max(f.dataLevel(), f.meta.percent(f.metaRoom)))
+	a.low = s.level > 0
 	if p := f.data.percent(0); p >= growAt && f.room > 0 && !f.enough() {
 		a.growData = min(max(f.data.used*10/7-f.data.total, f.data.total/20, int64(s.dataPeak*60)), f.room)
 	}

@@ -15,8 +15,10 @@ import (
 
 // Units is who serves the volumes, as far as the guard tells it about space.
 type Units interface {
-	// SpaceLow tells those who use a volume that space behind it is about to end.
+	// SpaceLow tells those who use a volume that space behind it is about to end,
+	// and those who come to it later, until SpaceEnough. Neither must block.
 	SpaceLow(volume string)
+	SpaceEnough(volume string)
 	// Refuse has whatever may take space refused for a volume, or let through
 	// again. It is called over and over with the same. It must not block.
 	Refuse(volume string, refuse bool)
@@ -249,6 +251,9 @@ func (g *guard) carryOut(s Spec, f spaceFacts, a spaceActions, before []string) 
 	}
 	for _, v := range f.volumes {
 		units.Refuse(v.name, slices.Contains(a.refuse, v.name))
+		if !a.low {
+			units.SpaceEnough(v.name)
+		}
 	}
 	if !a.tell {
 		return

@@ -28,6 +28,12 @@ func (h *heard) SpaceLow(volume string) {
 	h.low[volume]++
 }
 
+func (h *heard) SpaceEnough(volume string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.low, volume)
+}
+
 func (h *heard) Refuse(volume string, refuse bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
