@@ -19,6 +19,37 @@ var Export = Download[ExportRequest, ExportAnswer]{"volume.export"}
 // image.
 var Digests = Download[ExportRequest, ExportAnswer]{"volume.digests"}
 
+// VerifyURL compares a volume or snapshot with the disk image at an http or https
+// address.
+var VerifyURL = Verb[VerifyRequest, VerifyAnswer]{"volume.verify.url"}
+
+// VerifyRequest says what to compare with what.
+type VerifyRequest struct {
+	Volume string `json:"volume"` // "vm1", "vm1@monday", with a pool in front if there are several
+	URL    string `json:"url"`
+	Format string `json:"format,omitempty"` // empty: by what is there
+}
+
+// VerifyAnswer says what was found.
+type VerifyAnswer struct {
+	Volume      string       `json:"volume"`
+	Bytes       int64        `json:"bytes"`     // compared
+	Differing   int64        `json:"differing"` // of these, in pieces of 64 KiB
+	Differences []Difference `json:"differences"`
+	// Moved says that only the backup of the GPT lies elsewhere: at the end of
+	// the volume, where an import moves it. That is no difference.
+	Moved bool `json:"moved,omitempty"`
+}
+
+// A Difference is a range in which volume and image differ, in bytes.
+type Difference struct {
+	Off int64 `json:"off"`
+	Len int64 `json:"len"`
+}
+
+// MostDifferences is how many are told.
+const MostDifferences = 10
+
 // ImportRequest says what to bring into which volume.
 type ImportRequest struct {
 	Volume    string `json:"volume"`         // "vm1", or "tank/vm1"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"sanstick/appliance/api"
 	"sanstick/appliance/disk/pool"
@@ -45,12 +46,31 @@ func (b *box) export(ctx context.Context, q api.ExportRequest, w io.Writer) (api
 			err = b.exportSince(ctx, out, h, t, q.Since, dev)
 		} else {
 			var src image.Source
-			if src, err = transfer.Content(ctx, dev); err == nil {
+			if src, err = b.content(ctx, t, dev); err == nil {
 				err = stream.Write(out, h, src, nil)
 			}
 		}
 		return errors.Join(err, out.Flush())
 	})
+}
+
+// content gives all that a volume or snapshot holds. What never was written to
+// isn't read.
+func (b *box) content(ctx context.Context, t pool.Taken, dev transfer.Device) (image.Source, error) {
+	data := []transfer.Range{{Len: dev.Size()}}
+	mapped, known, err := b.pools.Mapped(ctx, t)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil: // slower, and right as well
+		b.log.Warn("The pool's metadata doesn't tell what was written; all is read", "volume", t.Name, "error", err)
+	case known:
+		data = data[:0]
+		for _, r := range mapped {
+			data = append(data, transfer.Range(r))
+		}
+	}
+	return transfer.Content(ctx, dev, data)
 }
 
 // exportSince writes what differs from an earlier snapshot.
@@ -99,10 +119,77 @@ func (b *box) differences(ctx context.Context, from string, to transfer.Device) 
 // digests writes what a client compares its image with.
 func (b *box) digests(ctx context.Context, q api.ExportRequest, w io.Writer) (api.ExportAnswer, error) {
 	return b.taken(ctx, q.Volume, func(t pool.Taken, dev transfer.Device) error {
-		src, err := transfer.Content(ctx, dev)
+		src, err := b.content(ctx, t, dev)
 		if err != nil {
 			return err
 		}
 		return image.Digests(w, src, nil)
 	})
+}
+
+// verifyURL compares a volume with an image on a web server.
+func (b *box) verifyURL(ctx context.Context, q api.VerifyRequest, progress func(api.Progress)) (a api.VerifyAnswer, err error) {
+	w, err := transfer.OpenWeb(ctx, q.URL, transfer.WebOptions{})
+	if err != nil {
+		return a, fmt.Errorf("cannot compare with what is there: %w", err)
+	}
+	defer w.Close()
+	src, err := transfer.OpenWebImage(w, q.Format)
+	if err != nil {
+		return a, err
+	}
+	defer src.Close()
+	if src.From != nil {
+		return a, fmt.Errorf("%s holds only what has changed since snapshot %s, which can't be compared with a volume", w, src.From.Name)
+	}
+	theirs, err := src.Content(0)
+	if err != nil {
+		return a, err
+	}
+	a.Volume = q.Volume
+	_, err = b.taken(ctx, q.Volume, func(t pool.Taken, dev transfer.Device) error {
+		mine, err := b.content(ctx, t, dev)
+		if err != nil {
+			return err
+		}
+		found, err := compare(theirs, mine, func(done int64) {
+			progress(api.Progress{What: "comparing " + q.Volume, Done: done, Total: max(src.Size, 0)})
+		})
+		if err != nil {
+			return err
+		}
+		if a.Moved, err = src.Excuse(&found, dev.Size()); err != nil {
+			return err
+		}
+		a.Bytes, a.Differing = found.Bytes, found.Differing
+		for _, d := range found.First {
+			a.Differences = append(a.Differences, api.Difference(d))
+		}
+		return nil
+	})
+	return a, err
+}
+
+// compare compares an image with a volume's content. tell is called about once a
+// second.
+func compare(theirs, mine image.Source, tell func(done int64)) (image.Compared, error) {
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := image.Digests(w, mine, nil)
+		w.CloseWithError(err) // nil is io.EOF
+		done <- err
+	}()
+	var told time.Time
+	found, err := image.Compare(theirs, r, api.MostDifferences, func(n int64) {
+		if now := time.Now(); now.Sub(told) > time.Second {
+			told = now
+			tell(n)
+		}
+	})
+	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
+	if read := <-done; err == nil {
+		err = read
+	}
+	return found, err
 }

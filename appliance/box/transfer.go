@@ -25,6 +25,7 @@ func (b *box) transferActions() []api.Action {
 	return []api.Action{
 		api.BeginImport.Handle(b.beginImport), api.Import.Handle(b.importStream), api.ImportURL.Handle(b.importURL),
 		api.Export.Handle(b.export), api.Digests.Handle(b.digests),
+		api.VerifyURL.Handle(b.verifyURL),
 	}
 }
 

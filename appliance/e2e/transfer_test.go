@@ -95,6 +95,9 @@ func TestTransfer(t *testing.T) {
 		if said := run(t, "sgdisk", "-v", got); !strings.Contains(said, "No problems found") {
 			t.Errorf("the partition table: %s", said)
 		}
+		if out := m.succeeds(t, "sanctl volume verify vm1 "+web.url("real.qcow2")); !strings.Contains(out, "GPT") {
+			t.Errorf("the image's own server: %s", out)
+		}
 		m.fails(t, "sanctl volume import vm1 "+web.url("real.qcow2"), "isn't empty")
 		c, err := iscsitest.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", m.port))
 		if err != nil {
@@ -134,6 +137,7 @@ func TestTransfer(t *testing.T) {
 		m.succeeds(t, "sanctl volume verify vm1@monday /tmp/monday")
 		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 50M 1M", "-c", "write -z 10M 2M", "-c", "flush", m.url(iqn))
 		m.fails(t, "sanctl volume verify vm1 /tmp/monday", "bytes 10485760 to")
+		m.fails(t, "sanctl volume verify vm1 "+web.url("real.qcow2"), "bytes 10485760 to")
 		m.succeeds(t, "sanctl volume snapshot vm1 tuesday")
 		out := m.succeeds(t, "sanctl volume export vm1@tuesday --since monday -o /tmp/tuesday; wc -c /tmp/tuesday")
 		var size int64
@@ -155,6 +159,7 @@ func TestTransfer(t *testing.T) {
 		// A volume in use is exported as of one moment, and nothing is left.
 		m.succeeds(t, "sanctl volume export vm1 --format stream --zstd -o /tmp/live.zst")
 		m.succeeds(t, "sanctl volume verify vm1@tuesday /tmp/live.zst")
+		m.fails(t, "grep 'metadata doesn.t tell' /run/log/appliance.log", "")
 		if lvs := m.shell(t, "lvm lvs"); strings.Contains(lvs, "export-") {
 			t.Errorf("a temporary snapshot was left:\n%s", lvs)
 		}

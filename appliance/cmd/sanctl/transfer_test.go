@@ -80,6 +80,12 @@ func (f *fakeVolumes) actions() []api.Action {
 			}
 			return api.ExportAnswer{Volume: q.Volume, Size: h.Size}, stream.Write(w, h, whole(), nil)
 		}),
+		api.VerifyURL.Handle(func(_ context.Context, q api.VerifyRequest, _ func(api.Progress)) (api.VerifyAnswer, error) {
+			if q.URL != "http://there/same" {
+				return api.VerifyAnswer{Volume: q.Volume, Bytes: 1 << 20, Differing: 1 << 16, Differences: []api.Difference{{Off: 1 << 16, Len: 1 << 16}}}, nil
+			}
+			return api.VerifyAnswer{Volume: q.Volume, Bytes: 1 << 20, Moved: true}, nil
+		}),
 		api.Digests.Handle(func(_ context.Context, q api.ExportRequest, w io.Writer) (api.ExportAnswer, error) {
 			return api.ExportAnswer{Volume: q.Volume, Size: int64(len(f.volume))}, image.Digests(w, whole(), nil)
 		}),
@@ -257,5 +263,16 @@ func TestVerifyMovedGPT(t *testing.T) {
 	f.volume[700] ^= 1 // within the header's block
 	if code, stdout, _ := sanctl(nil, "volume", "verify", "vm1", path); code != 1 {
 		t.Errorf("a change beside it: exit %d: %s", code, stdout)
+	}
+}
+
+// The appliance compares what is on a web server; the words are the same.
+func TestVerifyURL(t *testing.T) {
+	sanctl := new(fakeVolumes).serve(t)
+	if code, stdout, stderr := sanctl(nil, "volume", "verify", "vm1", "http://there/same"); code != 0 || !strings.Contains(stdout, "vm1 and http://there/same are equal: 1 MiB compared") || !strings.Contains(stdout, "GPT") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := sanctl(nil, "volume", "verify", "vm1", "http://there/other"); code != 1 || !strings.Contains(stdout, "bytes 65536 to 131071 differ") || !strings.Contains(stderr, "64 KiB of 1 MiB") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 }

@@ -14,18 +14,16 @@ import (
 	"sanstick/appliance/status"
 )
 
-// mostDifferences is how many are told.
-const mostDifferences = 10
-
 func verifyCommand() command {
 	var format string
 	return command{
-		name: "volume verify", args: "NAME[@SNAPSHOT] FILE|-", min: 2, max: 2,
+		name: "volume verify", args: "NAME[@SNAPSHOT] FILE|URL|-", min: 2, max: 2,
 		short: "compare a volume or snapshot with an image",
 		long: `
 Reads the whole volume, or what it held when SNAPSHOT was made, and the
 whole image, and compares them by SHA-256 of each 64 KiB. Formats are those
 of ` + "`" + `sanctl volume import` + "`" + `. Where one is longer, the rest must be zeros.
+What is at an http or https address is read by the appliance itself.
 
 Of a volume in use, a snapshot is taken for the time of it, so that it is
 compared as of one moment.
@@ -42,15 +40,14 @@ is no difference; that can't be told of what comes through a pipe.`,
 	}
 }
 
-// verified is the answer for programs.
-type verified struct {
-	Volume      string             `json:"volume"`
-	Bytes       int64              `json:"bytes"`     // compared
-	Differing   int64              `json:"differing"` // of these, in pieces of 64 KiB
-	Differences []image.Difference `json:"differences"`
-}
-
 func verify(ctx context.Context, c *call, name, file, format string) error {
+	if isURL(file) {
+		a, err := api.VerifyURL.Call(ctx, c.client, api.VerifyRequest{Volume: name, URL: file, Format: format}, c.showProgress)
+		if err != nil {
+			return err
+		}
+		return verified(c, file, a)
+	}
 	src, err := openSource(c, file, format)
 	if err != nil {
 		return err
@@ -69,7 +66,7 @@ func verify(ctx context.Context, c *call, name, file, format string) error {
 	go func() {
 		var told time.Time
 		var err error
-		found, err = image.Compare(content, r, mostDifferences, func(n int64) {
+		found, err = image.Compare(content, r, api.MostDifferences, func(n int64) {
 			if now := time.Now(); now.Sub(told) > time.Second {
 				told = now
 				c.showProgress(api.Progress{What: "comparing " + name, Done: n, Total: max(src.size, 0)})
@@ -89,33 +86,37 @@ func verify(ctx context.Context, c *call, name, file, format string) error {
 	if compared := <-done; compared != nil {
 		return compared
 	}
-	c.endProgress()
-	excused := false
-	if src.image != nil && found.Differing > 0 {
-		moved, disk, err := gpt.Moved(src.image, src.size, a.Size)
-		if err == nil && moved {
-			excused, err = found.Excuse(disk, a.Size)
-		}
-		if err != nil {
+	v := api.VerifyAnswer{Volume: name}
+	if src.image != nil {
+		if v.Moved, err = gpt.Excuse(&found, src.image, src.size, a.Size); err != nil {
 			return err
 		}
 	}
-	v := verified{Volume: name, Bytes: found.Bytes, Differing: found.Differing, Differences: found.First}
-	text := fmt.Sprintf("%s and %s are equal: %s compared\n", name, file, status.FormatBytes(found.Bytes))
-	if excused {
+	v.Bytes, v.Differing = found.Bytes, found.Differing
+	for _, d := range found.First {
+		v.Differences = append(v.Differences, api.Difference(d))
+	}
+	return verified(c, file, v)
+}
+
+// verified tells what was found.
+func verified(c *call, file string, v api.VerifyAnswer) error {
+	c.endProgress()
+	text := fmt.Sprintf("%s and %s are equal: %s compared\n", v.Volume, file, status.FormatBytes(v.Bytes))
+	if v.Moved {
 		text += "(the backup of the GPT is at the end of the volume, where the import has moved it)\n"
 	}
-	if found.Differing > 0 {
+	if v.Differing > 0 {
 		text = ""
-		for _, d := range found.First {
+		for _, d := range v.Differences {
 			text += fmt.Sprintf("bytes %d to %d differ\n", d.Off, d.Off+d.Len-1)
 		}
 	}
 	if err := c.print(v, text); err != nil {
 		return err
 	}
-	if found.Differing > 0 {
-		return fmt.Errorf("%s and %s differ in %s of %s (in pieces of 64 KiB)", name, file, status.FormatBytes(found.Differing), status.FormatBytes(found.Bytes))
+	if v.Differing > 0 {
+		return fmt.Errorf("%s and %s differ in %s of %s (in pieces of 64 KiB)", v.Volume, file, status.FormatBytes(v.Differing), status.FormatBytes(v.Bytes))
 	}
 	return nil
 }

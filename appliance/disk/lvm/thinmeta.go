@@ -69,6 +69,24 @@ func (c *Client) ThinID(ctx context.Context, group, volume string) (int, error) 
 // metadata: in ascending order, in whole chunks. Chunks that are the same are
 // shared, so what isn't listed is equal to the last bit; what is listed may be.
 func (c *Client) ThinDelta(ctx context.Context, group, pool string, left, right int) ([]Range, error) {
+	out, err := c.thinDelta(ctx, group, pool, left, right)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDelta(out)
+}
+
+// ThinMapped lists what a volume of a thin pool has space for, by the reserved
+// metadata: in ascending order, in whole chunks. All else in it reads as zeros.
+func (c *Client) ThinMapped(ctx context.Context, group, pool string, id int) ([]Range, error) {
+	out, err := c.thinDelta(ctx, group, pool, id, id) // it has this in common with itself
+	if err != nil {
+		return nil, err
+	}
+	return ParseMapped(out)
+}
+
+func (c *Client) thinDelta(ctx context.Context, group, pool string, left, right int) ([]byte, error) {
 	if err := checkNames(group, pool); err != nil {
 		return nil, fmt.Errorf("cannot compare thin volumes: %w", err)
 	}
@@ -79,10 +97,10 @@ func (c *Client) ThinDelta(ctx context.Context, group, pool string, left, right 
 	if err != nil {
 		return nil, fmt.Errorf("cannot compare thin volumes of %s/%s: %w", group, pool, err)
 	}
-	return ParseDelta(out)
+	return out, nil
 }
 
-// ParseDelta decodes thin_delta's answer:
+// ParseDelta decodes what differs in thin_delta's answer:
 //
 //	<superblock ... data_block_size="128" nr_data_blocks="1600">
 //	  <diff left="1" right="2">
@@ -93,6 +111,15 @@ func (c *Client) ThinDelta(ctx context.Context, group, pool string, left, right 
 //	  </diff>
 //	</superblock>
 func ParseDelta(answer []byte) ([]Range, error) {
+	return parseDelta(answer, func(element string) bool { return element != "same" })
+}
+
+// ParseMapped decodes what a volume has in common with itself.
+func ParseMapped(answer []byte) ([]Range, error) {
+	return parseDelta(answer, func(element string) bool { return element == "same" })
+}
+
+func parseDelta(answer []byte, wanted func(element string) bool) ([]Range, error) {
 	all := []Range{}
 	chunk, last, ended := int64(0), int64(0), false
 	fail := func(err error) ([]Range, error) { return nil, fmt.Errorf("cannot parse thin_delta's answer: %w", err) }
@@ -133,7 +160,7 @@ func ParseDelta(answer []byte) ([]Range, error) {
 			if err == nil && (chunk == 0 || length == 0 || begin < last) {
 				err = fmt.Errorf("%d chunks at %d", length, begin)
 			}
-			if last = begin + length; err != nil || e.Name.Local == "same" {
+			if last = begin + length; err != nil || !wanted(e.Name.Local) {
 				break
 			}
 			r := Range{begin * chunk, length * chunk}

@@ -31,6 +31,10 @@ func TestParseDelta(t *testing.T) {
 	if diff := cmp.Diff([]lvm.Range{{Off: 10 * chunk, Len: 4 * chunk}, {Off: 20 * chunk, Len: 2 * chunk}}, got); diff != "" || err != nil {
 		t.Errorf("error %v (-want +got)\n%s", err, diff)
 	}
+	got, err = lvm.ParseMapped([]byte(deltaAnswer))
+	if diff := cmp.Diff([]lvm.Range{{Off: 0, Len: 10 * chunk}, {Off: 30 * chunk, Len: chunk}}, got); diff != "" || err != nil {
+		t.Errorf("mapped: error %v (-want +got)\n%s", err, diff)
+	}
 	for _, bad := range []string{
 		"", "<superblock", deltaAnswer[:len(deltaAnswer)-15],
 		strings.Replace(deltaAnswer, `data_block_size="128"`, "", 1),
@@ -84,6 +88,9 @@ func TestThinMetadata(t *testing.T) {
 	if got, err := c.ThinDelta(ctx, "my-tank", "thinpool", 1, 2); err != nil || len(got) != 2 {
 		t.Errorf("%v, error %v", got, err)
 	}
+	if got, err := c.ThinMapped(ctx, "my-tank", "thinpool", 5); err != nil || len(got) != 2 {
+		t.Errorf("%v, error %v", got, err)
+	}
 	if err := c.ReleaseMetadata(ctx, "my-tank", "thinpool"); err == nil {
 		t.Error("a failure is taken for success")
 	}
@@ -92,6 +99,7 @@ func TestThinMetadata(t *testing.T) {
 		"/sbin/dmsetup message my--tank-thinpool-tpool 0 reserve_metadata_snap",
 		"/sbin/dmsetup table my--tank-vm1",
 		"/usr/sbin/thin_delta --metadata-snap --thin1 1 --thin2 2 /dev/mapper/my--tank-thinpool_tmeta",
+		"/usr/sbin/thin_delta --metadata-snap --thin1 5 --thin2 5 /dev/mapper/my--tank-thinpool_tmeta",
 		"/sbin/dmsetup message my--tank-thinpool-tpool 0 release_metadata_snap",
 	}
 	if diff := cmp.Diff(want, r.Commands()); diff != "" {

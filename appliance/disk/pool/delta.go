@@ -117,15 +117,8 @@ func (m *Manager) Changes(ctx context.Context, from, to string) ([]lvm.Range, er
 	return m.delta(ctx, g.Name, inLVM(unqualified(from)), inLVM(unqualified(to)))
 }
 
-// delta compares two volumes by their pool's metadata. The copy of that is
-// released in any case; one at a time.
+// delta compares two volumes by their pool's metadata.
 func (m *Manager) delta(ctx context.Context, group, left, right string) (all []lvm.Range, err error) {
-	select {
-	case m.deltas <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-m.deltas }()
 	l, err := m.lvm.ThinID(ctx, group, left)
 	if err != nil {
 		return nil, err
@@ -134,13 +127,47 @@ func (m *Manager) delta(ctx context.Context, group, left, right string) (all []l
 	if err != nil {
 		return nil, err
 	}
+	err = m.withMetadata(ctx, group, func() (err error) {
+		all, err = m.lvm.ThinDelta(ctx, group, dataVolume, l, r)
+		return err
+	})
+	return all, err
+}
+
+// Mapped lists which parts of what was taken have space in the pool; all else
+// reads as zeros. It is for what doesn't change: ok is false if the volume itself
+// was taken.
+func (m *Manager) Mapped(ctx context.Context, t Taken) (all []lvm.Range, ok bool, err error) {
+	if t.Point == nil {
+		return nil, false, nil
+	}
+	id, err := m.lvm.ThinID(ctx, t.Pool, inLVM(unqualified(t.Name)))
+	if err != nil {
+		return nil, false, err
+	}
+	err = m.withMetadata(ctx, t.Pool, func() (err error) {
+		all, err = m.lvm.ThinMapped(ctx, t.Pool, dataVolume, id)
+		return err
+	})
+	return all, err == nil, err
+}
+
+// withMetadata has do read a copy of a pool's metadata, which is released in any
+// case; one at a time.
+func (m *Manager) withMetadata(ctx context.Context, group string, do func() error) (err error) {
+	select {
+	case m.deltas <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-m.deltas }()
 	if err := m.lvm.ReserveMetadata(ctx, group, dataVolume); err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		err = errors.Join(err, m.lvm.ReleaseMetadata(context.WithoutCancel(ctx), group, dataVolume))
 	}()
-	return m.lvm.ThinDelta(ctx, group, dataVolume, l, r)
+	return do()
 }
 
 // Point finds a snapshot, as in "golden@monday", with its pool's name in front.

@@ -234,6 +234,15 @@ func TestTake(t *testing.T) {
 	if err != nil || !got.Temporary || got.Path != "/dev/mapper/"+lvm.DeviceName("tank", inLVM(strings.TrimPrefix(got.Name, "tank/"))) {
 		t.Errorf("%+v, error %v", got, err)
 	}
+	w.delta = `<same begin="2" length="3"/>`
+	mapped, ok, err := m.Mapped(ctx, got)
+	if diff := cmp.Diff([]lvm.Range{{Off: 2 << 16, Len: 3 << 16}}, mapped); diff != "" || !ok || err != nil {
+		t.Errorf("mapped: %v, error %v (-want +got)\n%s", ok, err, diff)
+	}
+	if _, ok, err := m.Mapped(ctx, Taken{Pool: "tank", Name: "tank/thick"}); ok || err != nil { // it may change
+		t.Errorf("of what may change: %v, error %v", ok, err)
+	}
+	w.delta = ""
 	if err := m.RemoveTemporary(ctx, "tank/golden@monday"); err != nil { // it isn't one
 		t.Error(err)
 	}

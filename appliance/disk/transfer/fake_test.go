@@ -23,6 +23,7 @@ type memDevice struct {
 	dirty    map[int64]int // ranges that aren't durable
 	left     int           // writes until power fails; -1: never
 	writes   int
+	read     int64 // bytes
 	discards int
 }
 
@@ -58,6 +59,7 @@ func (d *memDevice) ReadAt(p []byte, off int64) (int, error) {
 	if err := d.check(p, off); err != nil {
 		return 0, err
 	}
+	d.read += int64(len(p))
 	return copy(p, d.b[off:]), nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 	"unsafe"
 
 	"sanstick/appliance/image"
@@ -13,13 +14,32 @@ import (
 	"sanstick/appliance/sys"
 )
 
-// Content gives a volume's content from its beginning. It ends with ctx.
-func Content(ctx context.Context, d Device) (image.Source, error) {
-	i, err := image.Open(volumeFile{ctx, d}, "", image.Raw, nil)
+// Content gives a volume's content from its beginning. It ends with ctx. Data
+// are the only parts that are read, in ascending order; all else must be zeros.
+// One Range of the whole size is always right.
+func Content(ctx context.Context, d Device, data []Range) (image.Source, error) {
+	i, err := image.Open(&sparseFile{volumeFile{ctx, d}, data}, "", image.Raw, nil)
 	if err != nil {
 		return nil, err
 	}
 	return image.FromImage(i, 0), nil
+}
+
+// sparseFile is a volume of which it is known where it has data.
+type sparseFile struct {
+	volumeFile
+	data []Range
+}
+
+var _ image.Holey = (*sparseFile)(nil)
+
+// NextData implements image.Holey.
+func (f *sparseFile) NextData(off int64) (begin, end int64, err error) {
+	i := sort.Search(len(f.data), func(i int) bool { return f.data[i].Off+f.data[i].Len > off })
+	if i == len(f.data) {
+		return f.Size(), f.Size(), nil
+	}
+	return f.data[i].Off, f.data[i].Off + f.data[i].Len, nil // chunks may reach beyond the end
 }
 
 // volumeFile reads a volume into any memory.

@@ -2,11 +2,14 @@ package transfer
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"sanstick/appliance/image"
 	"sanstick/appliance/image/stream"
 )
 
@@ -71,5 +74,41 @@ func TestChanges(t *testing.T) {
 	}
 	if err := Apply(t.Context(), newDevice(t, size-mib, 0), s, nil); err == nil {
 		t.Error("a stream of a larger disk is applied")
+	}
+}
+
+// TestContent: what is known to be zeros isn't read.
+func TestContent(t *testing.T) {
+	const size = 64*mib + 4096
+	d := newDevice(t, size, 0)
+	rnd := rand.NewChaCha8([32]byte{5})
+	data := []Range{{mib, 2 << 16}, {40 * mib, mib}, {64 * mib, 1 << 16}} // the last chunk reaches beyond the end
+	for _, r := range data {
+		rnd.Read(d.b[r.Off:min(r.Off+r.Len, size)])
+	}
+	src, err := Content(t.Context(), d, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	for buf := make([]byte, image.Window); ; {
+		n, zero, err := src.Next(buf)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if zero {
+			got = append(got, make([]byte, n)...)
+		} else {
+			got = append(got, buf[:n]...)
+		}
+	}
+	if !bytes.Equal(got, d.b) {
+		t.Error("the content differs")
+	}
+	if d.read > 2*mib {
+		t.Errorf("%d bytes were read", d.read)
 	}
 }

@@ -2,9 +2,11 @@ package transfer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -126,7 +128,14 @@ func (w *Web) get(off int64) (*http.Response, error) {
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", off))
 	resp, err := w.o.Client.Do(req)
 	if err != nil {
-		return nil, redact(err)
+		err = redact(err)
+		if _, is := errors.AsType[*tls.CertificateVerificationError](err); is {
+			return nil, fmt.Errorf("%w can't be trusted: %w (is the appliance's clock right? a server of your own can be asked by http)", errPermanent, err)
+		}
+		if d, is := errors.AsType[*net.DNSError](err); is && d.IsNotFound {
+			return nil, fmt.Errorf("%w can't be had: %w", errPermanent, err)
+		}
+		return nil, err
 	}
 	switch {
 	case resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -73,6 +74,31 @@ func newSite(t *testing.T) (*webSite, string) {
 	srv.Config.ErrorLog = nil
 	t.Cleanup(srv.Close)
 	return s, srv.URL + "/dir/file.img"
+}
+
+// TestHTTPS: a server whose certificate is trusted is read; of another one
+// nothing is, and it isn't asked again.
+func TestHTTPS(t *testing.T) {
+	s := &webSite{data: make([]byte, 100_000), ranges: true}
+	s.etag.Store(`"one"`)
+	srv := httptest.NewUnstartedServer(s)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	if _, err := OpenWeb(t.Context(), srv.URL+"/file.img", WebOptions{Pause: time.Hour}); err == nil || !strings.Contains(err.Error(), "can't be trusted") {
+		t.Errorf("error %v", err)
+	}
+	if n := s.requests.Load(); n != 0 {
+		t.Errorf("%d requests came through", n)
+	}
+	w, err := OpenWeb(t.Context(), srv.URL+"/file.img", WebOptions{Client: srv.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if got, err := io.ReadAll(w.Reader()); err != nil || !bytes.Equal(got, s.data) {
+		t.Errorf("%d bytes, error %v", len(got), err)
+	}
 }
 
 var quick = WebOptions{Pause: time.Millisecond}

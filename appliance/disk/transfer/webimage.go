@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"sanstick/appliance/image"
+	"sanstick/appliance/image/gpt"
 	"sanstick/appliance/image/stream"
 )
 
@@ -87,6 +88,15 @@ func (x *WebImage) Content(start int64) (image.Source, error) {
 		return image.Skip(x.stream.Source(), start), nil
 	}
 	return image.FromSequence(x.sequence, x.Size, start), nil
+}
+
+// Excuse is gpt.Excuse for the image and a volume of size bytes. Of what can only
+// be read from its beginning it can't be told.
+func (x *WebImage) Excuse(found *image.Compared, size int64) (bool, error) {
+	if x.image == nil {
+		return false, nil
+	}
+	return gpt.Excuse(found, x.image, x.Size, size)
 }
 
 // Close frees what unpacking took.

@@ -3,6 +3,8 @@ package gpt
 import (
 	"fmt"
 	"io"
+
+	"sanstick/appliance/image"
 )
 
 // Moved gives the disk that Fix makes of one that is brought onto a larger one
@@ -12,6 +14,20 @@ func Moved(d io.ReaderAt, from, size int64) (moved bool, disk io.ReaderAt, err e
 	o := &overlay{d: d, from: from, size: size}
 	_, err = Fix(o)
 	return len(o.written) > 0, o, err
+}
+
+// Excuse takes back differences that are there only because Fix has moved the
+// backup of a GPT: found is of a disk of from bytes, d, and of a larger one of
+// size bytes. It tells whether it has.
+func Excuse(found *image.Compared, d io.ReaderAt, from, size int64) (bool, error) {
+	if found.Differing == 0 {
+		return false, nil
+	}
+	moved, disk, err := Moved(d, from, size)
+	if err != nil || !moved {
+		return false, err
+	}
+	return found.Excuse(disk, size)
 }
 
 type overlay struct {
