@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"sanstick/appliance/config"
@@ -188,12 +189,26 @@ func specs(s settings) []pool.Spec {
 			if v.Pool == p.Name {
 				spec.Volumes = append(spec.Volumes, pool.VolumeSpec{
 					Name: v.Name, Size: v.Size, Priority: v.Priority, From: v.From, Thick: v.Thick, Block: v.Block, Schedule: pool.Schedule(v.Snapshot),
+					Served: servedSnapshots(s.config, v.Name),
 				})
 			}
 		}
 		out = append(out, spec)
 	}
 	return out
+}
+
+// servedSnapshots are a volume's snapshots that targets serve.
+func servedSnapshots(c *config.Config, volume string) []string {
+	var all []string
+	for _, t := range c.Targets {
+		for _, name := range t.Volumes {
+			if strings.HasPrefix(name, volume+"@") {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
 }
 
 // export opens a target's volumes and lets the server serve it. A volume that

@@ -31,10 +31,11 @@ func TestSpecs(t *testing.T) {
 			{Name: "tmp", Pool: "scratch", Size: 2 << 30},
 			{Name: "vm2", Pool: "tank", Size: 3 << 30},
 		},
+		Targets: []config.Target{{Volumes: []string{"vm1", "vm1@monday", "vm10@monday"}}},
 	}
 	for _, trusted := range []bool{true, false} {
 		want := []pool.Spec{
-			{Name: "tank", Layout: pool.Mirror, Disks: []string{"A", "B"}, ActivateOnly: !trusted, Volumes: []pool.VolumeSpec{{Name: "vm1", Size: 1 << 30}, {Name: "vm2", Size: 3 << 30}}},
+			{Name: "tank", Layout: pool.Mirror, Disks: []string{"A", "B"}, ActivateOnly: !trusted, Volumes: []pool.VolumeSpec{{Name: "vm1", Size: 1 << 30, Served: []string{"vm1@monday"}}, {Name: "vm2", Size: 3 << 30}}},
 			{Name: "scratch", Layout: pool.Single, Disks: []string{"C"}, ActivateOnly: !trusted, Volumes: []pool.VolumeSpec{{Name: "tmp", Size: 2 << 30}}},
 		}
 		if diff := cmp.Diff(want, specs(settings{config: c, trusted: trusted})); diff != "" {

@@ -89,7 +89,8 @@ func (m *Manager) poolChores(ctx context.Context, s Spec, g lvm.Group) (next tim
 		if due.Before(next) {
 			next = due
 		}
-		if old := v.Schedule.retired(snapshotsOf(g, v.Name), now); len(old) > 0 {
+		old := slices.DeleteFunc(v.Schedule.retired(snapshotsOf(g, v.Name), now), func(lv lvm.LogicalVolume) bool { return slices.Contains(v.Served, shown(lv.Name)) })
+		if len(old) > 0 {
 			if err := m.retire(ctx, s.Name+"/"+v.Name, old); err != nil {
 				errs = append(errs, fmt.Errorf("cannot remove old snapshots of %s: %w", v.Name, err))
 			}

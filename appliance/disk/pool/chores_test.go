@@ -55,6 +55,22 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("step %d: again in %v, want %v", i, d, s.next)
 		}
 	}
+	// One that a target serves stays until that is over.
+	hourly[0].Volumes[0].Served = []string{"golden@2026-11-30T18-05"}
+	for _, want := range [][]string{
+		{"11-30T18-05", "12-02T17-05", "12-02T19-05", "12-02T20-05"},
+		{"12-02T19-05", "12-02T20-05", "12-02T21-05"},
+	} {
+		if err := m.Bring(t.Context(), hourly); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Hour)
+		m.chores(t.Context())
+		if diff := cmp.Diff(want, made()); diff != "" {
+			t.Errorf("served %v (-want +got):\n%s", hourly[0].Volumes[0].Served, diff)
+		}
+		hourly[0].Volumes[0].Served = nil
+	}
 	content := w.content(m)
 	if content["golden@monday"] == "" || content["clone"] == "" || content["golden"] == "" {
 		t.Errorf("more than the schedule's own was removed: %v", content)

@@ -71,6 +71,9 @@ type VolumeSpec struct {
 	Thick    bool // outside the thin pool
 	Block    int  // bytes; 0: whatever it has, or that of the disks
 	Schedule Schedule
+	// Served are its snapshots that targets serve, as in "golden@monday"; the
+	// schedule leaves them.
+	Served []string
 }
 
 // A Schedule makes a snapshot every so often and keeps the newest ones that it
