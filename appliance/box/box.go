@@ -112,6 +112,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if b.stick != nil {
 		po.Witness = newWitness(o.StickDir, b.stick.write, b.log)
+		po.Ledger = newLedger(o.StickDir, b.stick.write, b.log)
 	}
 	b.pools = pool.New(po)
 	tasks := []task.Task{

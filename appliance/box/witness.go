@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
-
-	"github.com/google/renameio/v2"
 )
 
 // poolsName is the file on the stick that says which disks hold the newest state
@@ -61,16 +58,7 @@ func (w *witness) Remember(group string, newest []string) error {
 	} else {
 		w.newest[group] = newest
 	}
-	b, err := json.MarshalIndent(w.newest, "", "  ")
-	if err == nil {
-		err = w.write(func() error {
-			if err := os.MkdirAll(filepath.Dir(w.path), 0o700); err != nil {
-				return err
-			}
-			return renameio.WriteFile(w.path, append(b, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(w.path)))
-		})
-	}
-	if err != nil {
+	if err := writeJSON(w.path, w.newest, w.write); err != nil {
 		return fmt.Errorf("cannot keep on the stick which disks are up to date: %w", err)
 	}
 	return nil

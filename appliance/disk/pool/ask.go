@@ -61,6 +61,7 @@ func (m *Manager) replaceDisk(ctx context.Context, r Replacement) (string, error
 	m.facts.Replace = with(m.facts.Replace, g.Name, r)
 	m.heldOff = without(m.heldOff, g.Name)
 	m.mu.Unlock()
+	m.keep(true)
 	err = m.retry(ctx)
 	for _, now := range m.known().LVM.Groups {
 		if now.UUID != g.UUID {
@@ -75,6 +76,7 @@ func (m *Manager) replaceDisk(ctx context.Context, r Replacement) (string, error
 	m.mu.Lock()
 	m.facts.Replace, m.heldOff = without(m.facts.Replace, g.Name), without(m.heldOff, g.Name)
 	m.mu.Unlock()
+	m.keep(true)
 	if err != nil {
 		return "", err
 	}

@@ -127,6 +127,15 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 				if !independent(step) {
 					break
 				}
+				continue
+			}
+			if fills(step) { // Status is to tell it while the next volume is still to come
+				if err := b.m.readLVM(ctx); err != nil {
+					return "", err
+				}
+				if err := b.m.readKernel(ctx); err != nil {
+					return "", err
+				}
 			}
 		}
 		if len(failed) == 0 && !slices.ContainsFunc(plan.Steps, changesMetadata) {
@@ -173,6 +182,15 @@ func stepProblem(pool string, step Step, err error) status.Problem {
 		p.Health = status.Degraded
 	}
 	return p
+}
+
+// fills tells whether a disk is being filled after a step.
+func fills(s Step) bool {
+	switch s.(type) {
+	case RepairVolume, ReplaceLeg, AddCopy:
+		return true
+	}
+	return false
 }
 
 // independent tells whether later steps make sense after this one has failed.

@@ -43,8 +43,11 @@ type Facts struct {
 	Started time.Time            // when the first look was
 	Seen    map[string]time.Time // disk: when it turned up; the zero time if it was there from the start
 	Lost    map[string]time.Time // physical volume: since when it is missing or has failed
-	Tried   map[string]tries     // physical volume: attempts to use it again
+	Tried   map[string]Tries     // physical volume: attempts to use it again
 	Ports   map[string]string    // disk: where it is or was plugged
+	// Mismatches are what the last comparison of copies found, by the group's UUID
+	// and the volume's name with a slash between.
+	Mismatches map[string]int64
 
 	// What was asked for, by pool.
 	Replace  map[string]Replacement

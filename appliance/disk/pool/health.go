@@ -154,8 +154,11 @@ func diagnose(g lvm.Group, f Facts) Condition {
 	broke := false
 	for _, v := range raidVolumes(g) {
 		broke = broke || active && !holds(v, whole[v.Name], lost[v.Name])
+		differ := f.Mismatches[g.UUID+"/"+v.Name]
 		if r := f.Devices[lvm.DeviceName(g.Name, v.Name)].Raid; r != nil {
-			c.Mismatches += r.Mismatches
+			if r.Mismatches > 0 {
+				differ = r.Mismatches
+			}
 			if r.Total > 0 && (r.Action != "idle" && r.Action != "frozen" || strings.Contains(r.Legs, "a")) {
 				c.Progress = min(c.Progress, 100*float64(r.Synced)/float64(r.Total))
 				if action == "" || r.Action == "recover" {
@@ -163,14 +166,18 @@ func diagnose(g lvm.Group, f Facts) Condition {
 				}
 			}
 		}
+		c.Mismatches += differ
 	}
-	var broken, fresh []string
+	var broken, fresh, needed []string
 	for _, m := range f.membersOf(g) {
 		switch {
 		case m.flagged(f) || moved[m.pv.UUID]:
 			returned = append(returned, m.id)
 		case !m.here:
 			absent = append(absent, m.id)
+			if m.pv.Allocated > 0 {
+				needed = append(needed, m.id)
+			}
 		case failed[m.pv.UUID]:
 			broken = append(broken, m.id)
 		case filling[m.pv.UUID]:
@@ -188,8 +195,8 @@ func diagnose(g lvm.Group, f Facts) Condition {
 		c.State, c.Disks = Returned, returned
 	case broke:
 		c.State, c.Disks = Failed, absent
-	case len(absent) > 0:
-		c.State, c.Disks = Absent, absent
+	case len(needed) > 0:
+		c.State, c.Disks = Absent, needed
 	case len(broken) > 0:
 		c.State, c.Disks = LegFailed, broken
 	case !active && len(raidVolumes(g)) > 0:
@@ -200,6 +207,8 @@ func diagnose(g lvm.Group, f Facts) Condition {
 		c.State = Cut
 	case len(filling) > 0:
 		c.State, c.Disks = Syncing, fresh
+	case len(absent) > 0: // nothing lies on it any more
+		c.State, c.Disks = Absent, absent
 	case action == "check":
 		c.State = Checking
 	}
@@ -292,10 +301,10 @@ func (f Facts) newest(g lvm.Group) []string {
 	return here
 }
 
-// tries are attempts to use a disk again that failed while it was here.
-type tries struct {
-	n    int
-	last time.Time
+// Tries are attempts to use a disk again that failed while it was here.
+type Tries struct {
+	N    int       `json:"n"`
+	Last time.Time `json:"last"`
 }
 
 // How often and at what distance that is tried; after a day it starts anew.
@@ -305,5 +314,5 @@ const (
 	triesForget = 24 * time.Hour
 )
 
-func (t tries) left(now time.Time) bool { return t.n < maxTries || now.Sub(t.last) > triesForget }
-func (t tries) due(now time.Time) bool  { return t.n == 0 || now.Sub(t.last) >= tryDistance }
+func (t Tries) left(now time.Time) bool { return t.N < maxTries || now.Sub(t.Last) > triesForget }
+func (t Tries) due(now time.Time) bool  { return t.N == 0 || now.Sub(t.Last) >= tryDistance }

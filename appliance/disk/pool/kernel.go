@@ -25,6 +25,7 @@ func (m *Manager) readKernel(ctx context.Context) error {
 		var below map[string][]string
 		if below, err = m.lvm.Below(ctx); err == nil {
 			m.noteKernel(devices, below)
+			m.keep(false)
 		}
 	}
 	return err
@@ -34,6 +35,7 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.facts
+	before := f.Devices
 	f.Devices, m.active = byName(devices), map[string]bool{}
 	for name := range f.Devices {
 		m.active[name] = true
@@ -77,6 +79,7 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 		}
 	}
 	f.Seen, f.Lost, f.Ports = seen, lost, ports
+	f.compared(before)
 	m.facts = f
 }
 

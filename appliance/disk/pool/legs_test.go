@@ -75,10 +75,11 @@ func (w *world) write() {
 	}
 }
 
-// sync lets all rebuilding end.
+// sync lets all rebuilding and comparing end.
 func (w *world) sync() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.compare = false
 	for _, g := range w.groups {
 		for _, v := range g.Logical {
 			legs := w.legsOf(g.Name, v.Name)
@@ -165,6 +166,7 @@ func (w *world) mend(g *lvm.Group, verb, volume string, args []string) (known bo
 		}
 	case verb == "lvchange" && has("--syncaction"):
 		w.scrubs++
+		w.compare = true
 	case verb == "vgextend" && has("--restoremissing"):
 		for i, pv := range g.Physical {
 			if pv.Path == disk {

@@ -28,6 +28,8 @@ type Options struct {
 	BootDisks []string
 	// Witness keeps which disks are out of date; nil: nobody does.
 	Witness Witness
+	// Ledger keeps what mending depends on over a restart; nil: nobody does.
+	Ledger Ledger
 	// Patience is how long Bring waits for missing disks; 0 is 10 s. As long
 	// as disks keep turning up it waits longer, three times that at most.
 	Patience time.Duration
@@ -71,6 +73,9 @@ type Manager struct {
 	peekSince time.Time
 	peeked    *peek                // the last one that went well
 	heldOff   map[string]time.Time // pool: until when no step is tried again
+
+	kept   map[string]Entry     // by group: what the ledger has
+	keptAt map[string]time.Time // by group: when it was told last
 }
 
 // New makes a Manager. It does nothing yet.
@@ -220,6 +225,7 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	defer m.mu.Unlock()
 	m.facts.LVM, m.facts.Labels, m.facts.Copies = s, labels, hidden
 	m.readWitness()
+	m.recall()
 	return nil
 }
 

@@ -59,8 +59,8 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	lost := f.lostMembers(g)
 	waited := true
 	for _, m := range lost {
-		since, ok := f.Lost[m.pv.UUID]
-		waited = waited && ok && f.Now.Sub(since) >= spec.SpareAfter
+		left, ok := f.wait(m.pv.UUID, spec.SpareAfter)
+		waited = waited && ok && left <= 0
 	}
 	if p.dropIdle(g, lost) {
 		return
@@ -138,6 +138,21 @@ func users(f Facts, g lvm.Group) []string {
 		}
 	}
 	return all
+}
+
+// startWait is how long a disk that was lost before the start is waited for after
+// it, though its time is over: it may have been put back in between, and be slow.
+const startWait = 2 * time.Minute
+
+// wait is how long a lost disk is waited for yet; ok is false if it isn't known to
+// be lost.
+func (f Facts) wait(pv string, spareAfter time.Duration) (left time.Duration, ok bool) {
+	since, ok := f.Lost[pv]
+	left = spareAfter - f.Now.Sub(since)
+	if since.Before(f.Started) {
+		left = max(left, min(startWait, spareAfter)-f.Now.Sub(f.Started))
+	}
+	return left, ok
 }
 
 // lostMembers are the disks that a pool has to do without: those that aren't

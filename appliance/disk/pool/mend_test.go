@@ -12,6 +12,8 @@ import (
 
 	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/status"
+	"sanstick/appliance/sys"
+	"sanstick/appliance/sys/systest"
 )
 
 // clock is a time that tests move.
@@ -26,16 +28,22 @@ type bench struct {
 	t     *testing.T
 	clock *clock
 	notes *notes
+	book  *book
 	specs []Spec
 }
 
 func newBench(t *testing.T, letters string, change func(*Spec)) *bench {
 	t.Helper()
-	b := &bench{world: newWorld(t, letters), t: t, clock: &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, notes: &notes{newest: map[string][]string{}}}
+	b := &bench{world: newWorld(t, letters), t: t, clock: &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, notes: &notes{newest: map[string][]string{}}, book: &book{entries: map[string]Entry{}}}
 	b.specs = slices.Clone(tank)
 	b.specs[0].SpareAfter = 10 * time.Minute
 	if change != nil {
 		change(&b.specs[0])
+	}
+	b.book.off = func() bool {
+		b.world.mu.Lock()
+		defer b.world.mu.Unlock()
+		return b.left == 0
 	}
 	b.start()
 	b.world.sync()
@@ -48,7 +56,7 @@ func newBench(t *testing.T, letters string, change func(*Spec)) *bench {
 // start is what happens after power on. Errors are the business of the caller's
 // next look.
 func (b *bench) start() {
-	b.Manager, _ = b.manager(func(o *Options) { o.Witness, o.Now = b.notes, b.clock.now })
+	b.Manager, _ = b.manager(func(o *Options) { o.Witness, o.Ledger, o.Now = b.notes, b.book, b.clock.now })
 	_ = b.Bring(b.t.Context(), b.specs)
 }
 
@@ -443,5 +451,28 @@ func TestPowerCutWhileMending(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// While volumes are moved to another disk one after another, the status tells that
+// a disk is being filled, not only that one is missing.
+func TestFillingIsTold(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.plug("c")
+	var told []string
+	run := b.Manager.lvm.Runner
+	b.Manager.lvm.Runner = &systest.Runner{Handle: func(c sys.Command) (sys.Output, error) {
+		if slices.Contains(c.Args, "--removemissing") {
+			s, p := b.state()
+			told = append(told, s, p.Detail)
+		}
+		return run.Run(t.Context(), c)
+	}}
+	b.look()
+	if len(told) != 2 || told[0] != string(Rebuilding) || !strings.Contains(told[1], "disk C") {
+		t.Errorf("told %q", told)
 	}
 }

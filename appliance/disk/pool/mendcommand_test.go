@@ -40,6 +40,7 @@ func TestScrubs(t *testing.T) {
 	if b.scrubs != 2 {
 		t.Errorf("%d volumes are scrubbed, want 2", b.scrubs)
 	}
+	b.world.sync()
 	b.clock.t = b.clock.t.Add(29 * 24 * time.Hour)
 	b.look()
 	if b.scrubs != 2 {

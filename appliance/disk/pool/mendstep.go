@@ -188,10 +188,10 @@ func (m *Manager) tried(pv string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t, now := m.facts.Tried[pv], m.o.Now()
-	if !t.left(now) || now.Sub(t.last) > triesForget {
-		t.n = 0
+	if !t.left(now) || now.Sub(t.Last) > triesForget {
+		t.N = 0
 	}
-	m.facts.Tried = with(m.facts.Tried, pv, tries{t.n + 1, now})
+	m.facts.Tried = with(m.facts.Tried, pv, Tries{t.N + 1, now})
 }
 
 func (s AddDisk) do(ctx context.Context, m *Manager) error {

@@ -65,8 +65,8 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 func (v view) next(s Spec, g lvm.Group, f Facts) string {
 	var until time.Duration
 	for _, m := range f.membersOf(g) {
-		if at, ok := f.Lost[m.pv.UUID]; ok {
-			until = max(until, s.SpareAfter-f.Now.Sub(at))
+		if left, ok := f.wait(m.pv.UUID, s.SpareAfter); ok {
+			until = max(until, left)
 		}
 	}
 	if until <= 0 || s.ActivateOnly {

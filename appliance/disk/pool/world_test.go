@@ -45,6 +45,8 @@ type world struct {
 	writes  int             // of clients
 	broken  map[string]bool // disks that give errors
 	scrubs  int
+	compare bool             // copies are being compared
+	differ  int              // sectors that the kernel says to differ
 	size    map[string]int64 // of disks, if it isn't memSize
 }
 
@@ -108,7 +110,7 @@ func (w *world) spend() error {
 func (w *world) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left, w.active, w.log = -1, map[string]bool{}, nil
+	w.left, w.active, w.log, w.compare, w.differ = -1, map[string]bool{}, nil, false, 0
 }
 
 const memSize = 256 << 20
@@ -438,7 +440,10 @@ func (w *world) dmStatus() string {
 				if strings.Contains(legs, "a") {
 					action = "recover"
 				}
-				fmt.Fprintf(&b, "%s: 0 %d raid raid1 %d %s %d/%d %s 0 0 -\n", name, sectors, len(legs), legs, sectors, sectors, action)
+				if w.compare {
+					action = "check"
+				}
+				fmt.Fprintf(&b, "%s: 0 %d raid raid1 %d %s %d/%d %s %d 0 -\n", name, sectors, len(legs), legs, sectors, sectors, action, w.differ)
 			default:
 				fmt.Fprintf(&b, "%s: 0 %d %s \n", name, sectors, v.Type)
 			}
