@@ -75,9 +75,10 @@ func (c *Client) run(ctx context.Context, limit time.Duration, name string, args
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it didn't end within %v", limit))
 	defer cancel()
 	cmd := sys.Command{Name: name, Args: args, Env: []string{"DM_DISABLE_UDEV=1", "LC_ALL=C"}, Stdin: strings.NewReader("")}
+	start := time.Now()
 	out, err := c.Runner.Run(ctx, cmd)
 	if log := c.Log; log != nil {
-		log.Debug("ran", "command", cmd.String(), "stderr", strings.TrimSpace(string(out.Stderr)), "error", err)
+		log.Debug("ran", "command", cmd.String(), "took", time.Since(start).Round(time.Millisecond), "stderr", strings.TrimSpace(string(out.Stderr)), "error", err)
 	}
 	var exit *sys.ExitError
 	if errors.As(err, &exit) && exit.Code == 5 {
