@@ -55,11 +55,26 @@ type Thin struct {
 // Devices lists all active device-mapper devices. It asks the kernel only and
 // reads no disk.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
-	out, err := c.dmsetup(ctx, "status", "--noflush")
+	out, err := c.targets(ctx, false)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read device-mapper's status: %w", err)
 	}
-	return ParseStatus(string(out))
+	return ParseStatus(out)
+}
+
+// targets asks about all devices.
+func (c *Client) targets(ctx context.Context, table bool) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, statusLimit, fmt.Errorf("it didn't answer within %v", statusLimit))
+	defer cancel()
+	switch {
+	case c.Mapper != nil:
+		return c.Mapper.Targets(ctx, table)
+	case table:
+		out, err := c.dmsetup(ctx, "table")
+		return string(out), err
+	}
+	out, err := c.dmsetup(ctx, "status", "--noflush")
+	return string(out), err
 }
 
 // dmsetup asks about all devices. One that goes while they are listed makes it
@@ -80,11 +95,11 @@ func (c *Client) dmsetup(ctx context.Context, args ...string) (out []byte, err e
 // They say which disk is really used, which may have gone while another one, or
 // the same, has come under a new number. It asks the kernel only.
 func (c *Client) Below(ctx context.Context) (map[string][]string, error) {
-	out, err := c.dmsetup(ctx, "table")
+	out, err := c.targets(ctx, true)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read device-mapper's tables: %w", err)
 	}
-	return parseBelow(string(out)), nil
+	return parseBelow(out), nil
 }
 
 // parseBelow decodes the output of "dmsetup table":

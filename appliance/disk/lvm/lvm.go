@@ -32,6 +32,7 @@ type Client struct {
 	Log     *slog.Logger // nil discards
 	LVM     string       // the program; empty: /sbin/lvm
 	DMSetup string       // the program; empty: /sbin/dmsetup
+	Mapper  Mapper       // tells what is active; nil: dmsetup does
 
 	ThinDeltaProgram string // empty: /usr/sbin/thin_delta
 
