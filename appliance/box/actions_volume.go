@@ -42,6 +42,7 @@ func (b *box) snapshotVolume(ctx context.Context, q api.SnapshotVolumeRequest, _
 		}
 	}
 	a.Name, err = b.pools.Snapshot(ctx, q.Volume, q.Name)
+	b.storage.poolsChanged() // a target may have waited for it
 	return a, volumeError(err)
 }
 
@@ -53,7 +54,9 @@ func (b *box) cloneVolume(ctx context.Context, q api.CloneVolumeRequest, _ func(
 	if err := config.CheckVolumeName(q.Name); err != nil {
 		return api.NameAnswer{}, badName(q.Name, err)
 	}
-	return api.NameAnswer{Name: q.Name}, volumeError(b.pools.Clone(ctx, q.From, q.Name))
+	err := b.pools.Clone(ctx, q.From, q.Name)
+	b.storage.poolsChanged() // a target may have waited for it
+	return api.NameAnswer{Name: q.Name}, volumeError(err)
 }
 
 func (b *box) revertVolume(ctx context.Context, q api.RevertVolumeRequest, progress func(api.Progress)) (a api.KeptAnswer, err error) {

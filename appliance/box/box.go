@@ -24,6 +24,7 @@ import (
 
 	"sanstick/appliance/api"
 	"sanstick/appliance/console"
+	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/disk/pool"
 	"sanstick/appliance/network"
 	"sanstick/appliance/sys"
@@ -43,6 +44,7 @@ type Options struct {
 	Socket        string    // /run/sanstick/api.sock
 	Listen        string    // where iSCSI is served; ":3260"
 	Runner        sys.Runner
+	Mapper        lvm.Mapper
 	Mounter       sys.Mounter
 	ListenUevents func() (sys.UeventSource, error)
 }
@@ -73,6 +75,9 @@ func (o *Options) defaults() {
 	}
 	if o.Runner == nil {
 		o.Runner = sys.Exec{}
+	}
+	if o.Mapper == nil {
+		o.Mapper = &lvm.KernelMapper{}
 	}
 	if o.Mounter == nil {
 		o.Mounter = sys.KernelMounter{}
@@ -108,7 +113,8 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	po := pool.Options{
-		Runner: o.Runner, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged, Units: b.storage.space,
+		Runner: o.Runner, Mapper: o.Mapper, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
+		Units: b.storage.space, Numbers: b.storage.numbersOf,
 	}
 	if b.stick != nil {
 		po.Witness = newWitness(o.StickDir, b.stick.write, b.log)
@@ -134,7 +140,7 @@ func Run(ctx context.Context, o Options) error {
 // machine can be switched off. Nothing may be serving them any more.
 func Release(ctx context.Context, o Options) error {
 	o.defaults()
-	m := pool.New(pool.Options{Runner: o.Runner, Uevents: o.ListenUevents, Log: o.Log, Sysfs: o.SysDir})
+	m := pool.New(pool.Options{Runner: o.Runner, Mapper: o.Mapper, Uevents: o.ListenUevents, Log: o.Log, Sysfs: o.SysDir})
 	return m.Release(ctx)
 }
 
@@ -181,7 +187,11 @@ func (b *box) keepGood(file []byte) {
 	if file == nil || b.stick == nil {
 		return
 	}
-	err := b.stick.write(func() error { return rememberGood(b.o.StickDir, file) })
+	b.toldKeeping(b.stick.write(func() error { return rememberGood(b.o.StickDir, file) }))
+}
+
+// toldKeeping says why the last good configuration isn't kept.
+func (b *box) toldKeeping(err error) {
 	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
 		b.log.Info("The stick is write-protected; the last good configuration is not kept")
 	} else if err != nil {

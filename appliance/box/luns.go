@@ -66,6 +66,25 @@ func (s *storage) numbers(t config.Target) map[string]int {
 	return lunNumbers(t, s.box.pools.LUNs(), poolIn(s.box.settings().config))
 }
 
+// numbersOf are the LUNs that a volume, or a snapshot, will be, so that it has
+// their numbers from the moment when it is made. Of a target with volumes of
+// several pools nothing is said: the numbers of another pool's volumes may not be
+// known yet.
+func (s *storage) numbersOf(in, name string) []pool.LUN {
+	c := s.box.settings().config
+	poolOf := poolIn(c)
+	var all []pool.LUN
+	for _, t := range c.Targets {
+		if !slices.Contains(t.Volumes, name) || slices.ContainsFunc(t.Volumes, func(v string) bool { return poolOf(v) != in }) {
+			continue
+		}
+		if n, ok := s.numbers(t)[name]; ok {
+			all = append(all, pool.LUN{Pool: in, Volume: name, Target: t.Name, Number: n})
+		}
+	}
+	return all
+}
+
 // keepNumbers has the pools keep the LUN numbers, before any of them is used.
 func (s *storage) keepNumbers(ctx context.Context) {
 	c := s.box.settings().config

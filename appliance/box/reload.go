@@ -75,11 +75,12 @@ func (b *box) goOver(ctx context.Context, file []byte, q api.ApplyConfigRequest,
 			Do: "end their work first, or give --force; nothing was changed"}
 	}
 	if q.Replace {
-		if err := b.writeConfig(file); err != nil {
+		if err := b.writeConfig(file, next.remember); err != nil {
 			return a, err
 		}
+	} else {
+		b.keepGood(next.remember)
 	}
-	b.keepGood(next.remember)
 	next.remember = nil
 	progress(api.Progress{What: "bringing pools and targets in line"})
 	r := applyRequest{settings: &next, done: make(chan error, 1)}
@@ -114,21 +115,32 @@ func (b *box) newFile(q api.ApplyConfigRequest, body io.Reader) ([]byte, error) 
 	return data, nil // config.Parse refuses one that is too long
 }
 
-// writeConfig replaces the user's file, whole or not at all.
-func (b *box) writeConfig(data []byte) error {
+// writeConfig replaces the user's file, whole or not at all, and keeps good, if
+// not nil, as the last good one. Making the stick writable takes its time, so
+// that is done once.
+func (b *box) writeConfig(data, good []byte) error {
 	if b.stick == nil {
 		return &api.Error{Message: "the configuration can't be kept: the stick isn't here", Do: "plug it in"}
 	}
 	path := filepath.Join(b.o.StickDir, configName)
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		b.keepGood(good)
 		return nil
 	}
+	var keepErr error
 	err := b.stick.write(func() error {
-		return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
+		if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+			return err
+		}
+		if good != nil {
+			keepErr = rememberGood(b.o.StickDir, good)
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("cannot write the configuration: %w", err)
 	}
+	b.toldKeeping(keepErr)
 	return nil
 }
 

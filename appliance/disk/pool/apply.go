@@ -52,11 +52,14 @@ func (m *Manager) apply(ctx context.Context, step Step) error {
 		}
 		return m.flush(s.Paths)
 	case Activate:
+		m.verifyLater() // LVM's state says which volumes are active
 		return m.lvm.Activate(ctx, s.Pool, s.Mode)
 	case Remember:
 		return m.remember(s)
 	case mendStep:
 		return s.do(ctx, m)
+	case newVolumeStep:
+		return m.makeVolume(ctx, s)
 	case volumeStep:
 		return s.do(ctx, m.lvm)
 	}
@@ -113,6 +116,23 @@ func (m *Manager) flush(paths []string) error {
 		}
 	}
 	return nil
+}
+
+// flushPool brings to stable storage what was changed in a pool.
+func (m *Manager) flushPool(pool string) error {
+	for _, g := range m.known().LVM.Groups {
+		if g.Name == pool && ours(g) {
+			if err := m.flush(pathsOf(g)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func isNewVolume(s Step) bool {
+	_, is := s.(newVolumeStep)
+	return is
 }
 
 // changesMetadata tells whether LVM's state must be read again after a step.

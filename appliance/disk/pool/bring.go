@@ -85,7 +85,7 @@ func (b *bringer) look(ctx context.Context) error {
 		b.changed = time.Now()
 	}
 	if changed || !b.lvmRead {
-		if err := b.m.readLVM(ctx); err != nil {
+		if err := b.m.checkLVM(ctx, changed); err != nil {
 			return err
 		}
 		b.lvmRead = true
@@ -141,7 +141,12 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 		if len(failed) == 0 && !slices.ContainsFunc(plan.Steps, changesMetadata) {
 			return "", nil
 		}
-		if err := b.m.readLVM(ctx); err != nil {
+		if slices.ContainsFunc(plan.Steps, isNewVolume) {
+			if err := b.m.flushPool(s.Name); err != nil {
+				failed = append(failed, status.Problem{Health: status.Degraded, What: fmt.Sprintf("pool %s: %v", s.Name, err), Do: "see the log; restart to try again"})
+			}
+		}
+		if err := b.m.checkLVM(ctx, len(failed) > 0); err != nil {
 			return "", err
 		}
 		if len(failed) > 0 {

@@ -45,6 +45,15 @@ func (m *Manager) LUNs() []LUN {
 	return all
 }
 
+// lunTags keep numbers with the volume that has them.
+func lunTags(all []LUN) []string {
+	var tags []string
+	for _, l := range all {
+		tags = append(tags, fmt.Sprintf("%s%s.%d", lunTag, l.Target, l.Number))
+	}
+	return tags
+}
+
 // cutLast cuts at the last dot.
 func cutLast(s string) (before, after string) {
 	i := strings.LastIndexByte(s, '.')
@@ -65,18 +74,14 @@ func (m *Manager) KeepLUNs(ctx context.Context, all []LUN) error {
 		return err
 	}
 	defer m.unlock()
+	current := m.current()
 	changed := map[string]lvm.Group{}
 	for _, g := range m.known().LVM.Groups {
 		if !ours(g) || g.Tagged(creatingTag) || whole(g, m.known()) != nil {
 			continue
 		}
 		for _, v := range g.Logical {
-			var tags []string
-			for _, l := range all {
-				if l.Pool == g.Name && inLVM(l.Volume) == v.Name {
-					tags = append(tags, fmt.Sprintf("%s%s.%d", lunTag, l.Target, l.Number))
-				}
-			}
+			tags := lunTags(slices.DeleteFunc(slices.Clone(all), func(l LUN) bool { return l.Pool != g.Name || inLVM(l.Volume) != v.Name }))
 			tags = slices.DeleteFunc(tags, func(t string) bool { return slices.Contains(v.Tags, t) })
 			if k := kindOf(v); len(tags) == 0 || k != volume && k != snapshot {
 				continue
@@ -86,6 +91,9 @@ func (m *Manager) KeepLUNs(ctx context.Context, all []LUN) error {
 				return fmt.Errorf("cannot keep LUN numbers: %w", err)
 			}
 			m.tagged(g.UUID, v.Name, tags)
+			if current {
+				m.noted()
+			}
 		}
 	}
 	for _, g := range changed {

@@ -18,6 +18,7 @@ import (
 // Options are what a Manager needs. Only Runner must be set.
 type Options struct {
 	Runner  sys.Runner
+	Mapper  lvm.Mapper                       // tells what is active; nil: dmsetup does
 	Uevents func() (sys.UeventSource, error) // nil: sys.ListenUevents
 	Log     *slog.Logger                     // nil: discard
 	Sysfs   string                           // empty: /sys
@@ -38,6 +39,9 @@ type Options struct {
 	Quiet time.Duration
 	// Units are told when space gets low; nil: nobody is.
 	Units Units
+	// Numbers tells, if not nil, as which LUNs a volume that is about to be made
+	// will be served, so that it has them from its beginning. It may call LUNs.
+	Numbers func(pool, volume string) []LUN
 	// Changed is called, if not nil, by the task of Watch after volumes have
 	// become usable or have changed. It must not call back into the Manager
 	// before it returns.
@@ -59,6 +63,8 @@ type Manager struct {
 	copies   map[string]string // disks that LVM isn't shown, as Facts.Copies; guarded by op
 	copiesOf string            // the disks among which they were chosen; guarded by op
 	labelsOf string            // the disks whose labels were read; guarded by op
+	marked   string            // LVM's metadata of which the facts tell, see mark; empty: of none; guarded by op
+	verify   time.Time         // when LVM's state is read though it is known; zero: never; guarded by op
 
 	mu       sync.Mutex
 	specs    []Spec
@@ -101,7 +107,7 @@ func New(o Options) *Manager {
 	if o.Quiet == 0 {
 		o.Quiet = 2 * time.Second
 	}
-	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1), deltas: make(chan struct{}, 1)}
+	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log, Mapper: o.Mapper}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1), deltas: make(chan struct{}, 1)}
 	m.problems = map[string][]status.Problem{}
 	return m
 }
@@ -216,11 +222,14 @@ func (m *Manager) readDisks() (changed bool, err error) {
 
 // readLVM reads LVM's state anew.
 func (m *Manager) readLVM(ctx context.Context) error {
+	m.marked = ""
 	labels := m.readLabels(ctx)
+	mark := m.mark() // before: what changes meanwhile is seen the next time
 	s, hidden, err := m.readWithoutCopies(ctx, labels)
 	if err != nil {
 		return err
 	}
+	m.marked, m.verify = mark, time.Time{}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.facts.LVM, m.facts.Labels, m.facts.Copies = s, labels, hidden

@@ -28,7 +28,7 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 	if err != nil {
 		return err
 	}
-	if err := m.readLVM(ctx); err != nil {
+	if err := m.checkLVM(ctx, changed); err != nil {
 		return err
 	}
 	if err := m.finishAll(ctx); err != nil {
@@ -43,7 +43,7 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 	}
 	err = do(ctx, g)
 	// What was done holds even if the power fails now: LVM doesn't flush.
-	err = errors.Join(err, m.readLVM(ctx), m.readKernel(ctx), m.flush(pathsOf(g)))
+	err = errors.Join(err, m.checkLVM(ctx, err != nil), m.readKernel(ctx), m.flush(pathsOf(g)))
 	if err != nil {
 		m.again = m.again || m.unfinished() // so Watch goes on with it
 	}
@@ -190,7 +190,7 @@ func (m *Manager) snapshot(ctx context.Context, of, name string, tags ...string)
 			return err
 		}
 		tags := append(slices.Concat(tags, tagsWith(v, blockTag)), timeTag(createdTag, now))
-		return m.lvm.SnapshotThin(ctx, g.Name, of, inLVM(full), true, tags)
+		return m.apply(ctx, MakeSnapshot{Pool: g.Name, Volume: of, Name: inLVM(full), Tags: tags})
 	})
 	return full, err
 }

@@ -37,10 +37,17 @@ type TagVolume struct {
 	Add, Remove  []string
 }
 
+// MakeSnapshot makes a snapshot that nobody can write to. Name is that in LVM.
+type MakeSnapshot struct {
+	Pool, Volume, Name string
+	Tags               []string
+}
+
 func (CloneVolume) Risk() Risk  { return Safe }
 func (CreateThick) Risk() Risk  { return Safe }
 func (RenameVolume) Risk() Risk { return Safe }
 func (TagVolume) Risk() Risk    { return Safe }
+func (MakeSnapshot) Risk() Risk { return Safe }
 
 func (s CloneVolume) String() string {
 	return fmt.Sprintf("create volume %s in pool %s as a clone of %s", s.Volume, s.Pool, shown(s.From))
@@ -56,6 +63,14 @@ func (s RenameVolume) String() string {
 
 func (s TagVolume) String() string {
 	return fmt.Sprintf("tag volume %s in pool %s", shown(s.Volume), s.Pool)
+}
+
+func (s MakeSnapshot) String() string {
+	return fmt.Sprintf("create snapshot %s in pool %s", shown(s.Name), s.Pool)
+}
+
+func (s MakeSnapshot) do(ctx context.Context, c *lvm.Client) error {
+	return c.SnapshotThin(ctx, s.Pool, s.Volume, s.Name, true, s.Tags)
 }
 
 func (s CreateVolume) do(ctx context.Context, c *lvm.Client) error {

@@ -160,6 +160,9 @@ func (m *Manager) refresh(ctx context.Context) error {
 	}
 	changed, err := m.readDisks()
 	changed = changed || m.again
+	if err == nil && !changed && !m.verify.IsZero() && time.Now().After(m.verify) {
+		err = m.readLVM(ctx)
+	}
 	if err == nil && !changed {
 		if err = m.readKernel(ctx); err == nil {
 			changed = m.due()

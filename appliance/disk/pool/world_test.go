@@ -42,6 +42,7 @@ type world struct {
 	legs    map[string][]*worldLeg // of raid volumes
 	numbers map[string]string      // of devices
 	plugged int
+	seq     int             // of LVM's metadata: how often it was changed
 	writes  int             // of clients
 	broken  map[string]bool // disks that give errors
 	scrubs  int
@@ -162,6 +163,7 @@ func (d *memDisk) label() {
 	clear(b[:2048])
 	copy(b[512:], "LABELONE")
 	d.put(b, 0)
+	d.w.seq++
 	meta := make([]byte, 4096)
 	copy(meta[4:], " LVM2 x[5A%r0N*>")
 	d.put(meta, 4096)
@@ -169,7 +171,10 @@ func (d *memDisk) label() {
 
 func (d *memDisk) Sync() error { return nil }
 
-type openDisk struct{ *memDisk }
+type openDisk struct {
+	*memDisk
+	path string
+}
 
 func (openDisk) Close() error { return nil }
 
@@ -180,7 +185,7 @@ func (w *world) open(path string, write bool) (Device, error) {
 	if d == nil || !w.here(path) {
 		return nil, os.ErrNotExist
 	}
-	return openDisk{d}, nil
+	return openDisk{d, path}, nil
 }
 
 // handle plays lvm and dmsetup.
