@@ -111,12 +111,16 @@ func product(count uint64, unit int64) int64 {
 
 // nonZero is the index of the first byte that isn't zero, or -1.
 func nonZero(b []byte) int {
-	if bytes.Count(b, []byte{0}) == len(b) {
-		return -1
-	}
-	for i, c := range b {
-		if c != 0 {
-			return i
+	const some = 4096
+	for at := 0; at < len(b); at += some {
+		part := b[at:min(at+some, len(b))]
+		if bytes.Count(part, []byte{0}) == len(part) {
+			continue
+		}
+		for i, c := range part {
+			if c != 0 {
+				return at + i
+			}
 		}
 	}
 	return -1

@@ -39,9 +39,7 @@ func TestRanges(t *testing.T) {
 type allButRanges [][2]int64
 
 func (a allButRanges) ReadAt(p []byte, off int64) (int, error) {
-	for i := range p {
-		p[i] = 0xa5
-	}
+	dirty(p)
 	for _, r := range a {
 		if from, to := max(r[0], off), min(r[1], off+int64(len(p))); from < to {
 			clear(p[from-off : to-off])

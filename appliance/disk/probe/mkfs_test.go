@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -164,9 +165,11 @@ func dataBeyond(t *testing.T, f *os.File, off int64) int64 {
 		}
 		for off = data; off < hole; {
 			n, err := f.ReadAt(buf[:min(int64(len(buf)), hole-off)], off)
-			for i, c := range buf[:n] {
-				if c != 0 {
-					return off + int64(i)
+			if bytes.Count(buf[:n], []byte{0}) < n {
+				for i, c := range buf[:n] {
+					if c != 0 {
+						return off + int64(i)
+					}
 				}
 			}
 			if off += int64(n); err != nil && err != io.EOF {

@@ -122,11 +122,21 @@ type area struct{ from, to int64 }
 
 func (a area) ReadAt(p []byte, off int64) (int, error) {
 	clear(p)
-	for i := max(a.from-off, 0); i < min(int64(len(p)), a.to-off); i++ {
-		p[i] = 0xa5
+	if from, to := max(a.from-off, 0), min(int64(len(p)), a.to-off); from < to {
+		dirty(p[from:to])
 	}
 	return len(p), nil
 }
+
+// dirty fills b with something, some KiB at a time: the race detector looks at
+// each access.
+func dirty(b []byte) {
+	for len(b) > 0 {
+		b = b[copy(b, filling):]
+	}
+}
+
+var filling = bytes.Repeat([]byte{0xa5}, 64<<10)
 
 func TestBeyond(t *testing.T) {
 	tests := []struct {
