@@ -46,6 +46,7 @@ const (
 // run is the machine's life. It only returns when the machine couldn't be
 // switched off.
 func run() error {
+	began := sys.SinceBoot()
 	signals := make(chan power.Action, 1)
 	mountWarnings, mountErr := earlyfs.Apply(sys.KernelMounter{}, "/", earlyfs.Table(), earlyfs.Dirs(), earlyfs.Links())
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without it there are no options
@@ -69,6 +70,8 @@ func run() error {
 		}
 	}
 
+	phases := bootPhases{began: began, log: log}
+	phases.add("kernel", 0, began)
 	services := newGroup(base.ctx, log)
 	services.keep(sigs)
 	services.keep(power.NewButton("/sys", "/dev", sys.ListenUevents, signals, log))
@@ -77,7 +80,7 @@ func run() error {
 		services.keep(console.NewShell("/dev", name, reaper, shell, log))
 	}
 	services.wg.Go(func() {
-		if err := guard.Call(func() error { startDaemon(services, reaper, out, string(cmdline), log); return nil }); err != nil {
+		if err := guard.Call(func() error { startDaemon(services, reaper, out, string(cmdline), phases, log); return nil }); err != nil {
 			log.Error("Cannot start the daemon", "err", err)
 		}
 	})
@@ -104,7 +107,7 @@ func run() error {
 }
 
 // startDaemon loads the drivers and then starts the daemon.
-func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdline string, log *slog.Logger) {
+func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdline string, phases bootPhases, log *slog.Logger) {
 	if drivers, err := newColdplug(cmdline, log); err != nil {
 		log.Error("Cannot load drivers", "err", err)
 	} else {
@@ -113,6 +116,8 @@ func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdli
 		select {
 		case <-drivers.Ready():
 			log.Debug("Drivers are loaded", "took", time.Since(start))
+			now := sys.SinceBoot()
+			phases.add("drivers", now-time.Since(start), now)
 		case <-time.After(driverLimit):
 			log.Warn("Some drivers take long to load, not waiting for them", "waited", driverLimit)
 		case <-services.ctx.Done():
@@ -124,6 +129,7 @@ func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdli
 	} else {
 		out = io.MultiWriter(file, out)
 	}
+	phases.add("init", phases.began, sys.SinceBoot())
 	services.keep(supervise.NewDaemon(supervise.DaemonOptions{
 		Reaper:  reaper,
 		Spec:    supervise.Spec{Path: daemonPath, Env: environ()},
@@ -133,6 +139,18 @@ func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdli
 		Log:     log,
 	}))
 	debug.FreeOSMemory() // unpacking modules took far more than init needs from now on
+}
+
+// bootPhases notes what the machine's start took, for sanctl status --boot.
+type bootPhases struct {
+	began time.Duration // when init did
+	log   *slog.Logger
+}
+
+func (p bootPhases) add(name string, begin, end time.Duration) {
+	if err := (sys.BootLog{}).Add(sys.BootPhase{Name: name, Begin: begin, End: end}); err != nil {
+		p.log.Warn("Cannot tell what the start took", "err", err)
+	}
 }
 
 func newColdplug(cmdline string, log *slog.Logger) (*coldplug.Task, error) {

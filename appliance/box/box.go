@@ -42,6 +42,7 @@ type Options struct {
 	SysDir        string    // /sys
 	ProcDir       string    // /proc
 	Socket        string    // /run/sanstick/api.sock
+	BootLog       string    // /run/sanstick/boot
 	Listen        string    // where iSCSI is served; ":3260"
 	Runner        sys.Runner
 	Mapper        lvm.Mapper
@@ -94,8 +95,9 @@ func (o *Options) defaults() {
 func Run(ctx context.Context, o Options) error {
 	o.defaults()
 	target.SpareProcs()
-	b := &box{o: &o, log: o.Log, started: time.Now()}
+	b := &box{o: &o, log: o.Log, started: time.Now(), boot: newBootPhases(sys.BootLog{Path: o.BootLog}, o.Log)}
 	b.openStick(ctx)
+	b.boot.add("stick", b.started, time.Now())
 	b.portal = b.advertised()
 	if ctx.Err() != nil {
 		return nil
@@ -123,6 +125,7 @@ func Run(ctx context.Context, o Options) error {
 	b.pools = pool.New(po)
 	tasks := []task.Task{
 		b.network,
+		task.Func("boot phases", b.noteNetwork),
 		b.storage,
 		// Volumes are served without these, too.
 		task.Restart("API", b.log, func() task.Task {
@@ -150,6 +153,7 @@ type box struct {
 	o       *Options
 	log     *slog.Logger
 	started time.Time
+	boot    *bootPhases
 	stick   *stick // nil if there is none
 	inForce atomic.Pointer[settings]
 	portal  string // see advertised

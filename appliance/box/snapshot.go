@@ -28,6 +28,7 @@ func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
 		Memory:     memory(b.o.ProcDir),
 		Interfaces: b.network.Status(),
 	}
+	s.Boot = b.boot.status()
 	if name, err := os.Hostname(); s.Hostname == "" && err == nil {
 		s.Hostname = name
 	}

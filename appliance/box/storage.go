@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"sanstick/appliance/config"
 	"sanstick/appliance/disk/pool"
@@ -106,6 +107,10 @@ func (s *storage) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	brought := time.Now()
+	for _, x := range s.box.pools.Stages() {
+		s.box.boot.add(x.Name, x.Begin, x.End)
+	}
 	if err := s.box.pools.CheckSpace(ctx); err != nil && ctx.Err() == nil {
 		s.log.Error("Cannot see how full the pools are", "error", err)
 	}
@@ -126,6 +131,7 @@ func (s *storage) Run(ctx context.Context) error {
 		s.port = strconv.Itoa(a.Port)
 	}
 	s.mu.Unlock()
+	s.box.boot.add(lastPhase, brought, time.Now())
 	close(s.ready)
 	return task.Run(ctx,
 		task.Func("iSCSI at "+l.Addr().String(), func(ctx context.Context) error { return s.server.Serve(ctx, l) }),

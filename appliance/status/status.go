@@ -37,8 +37,18 @@ type Snapshot struct {
 	Disks      []Disk      `json:"disks"`
 	Pools      []Pool      `json:"pools"`
 	Targets    []Target    `json:"targets"`
+	// Boot is what the machine's start took, phase by phase, in the order in which
+	// they ended. What the firmware took before the kernel nobody knows.
+	Boot []BootPhase `json:"boot,omitempty"`
 	// Offers are pools on the disks that the configuration doesn't name.
 	Offers []Offer `json:"offers,omitempty"`
+}
+
+// BootPhase is a part of the machine's start. Some go on beside others.
+type BootPhase struct {
+	Name  string  `json:"name"`
+	Begin float64 `json:"begin"` // seconds since the kernel began
+	Took  float64 `json:"took"`  // seconds
 }
 
 // Offer is a pool that is here and isn't used.

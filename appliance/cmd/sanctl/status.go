@@ -1,8 +1,15 @@
 package main
 
-import "context"
+import (
+	"context"
+	"flag"
+	"fmt"
+
+	"sanstick/appliance/status"
+)
 
 func statusCommands() []command {
+	var boot bool
 	return []command{{
 		name:  "status",
 		short: "how the appliance is, and what to do about every problem",
@@ -11,14 +18,36 @@ Shows the health first, then every problem with what to do about it; then
 the configuration, the network, pools with their disks (by serial number)
 and volumes, targets, and who is connected.
 
+With --boot it shows what the machine's start took instead, phase by phase:
+when each began, counted from the kernel's beginning, and how long it took.
+Some go on beside others (network beside disks). What the firmware and the
+boot loader took before the kernel isn't known.
+
 The exit status is 0 whenever the question was answered: read the health.`,
-		examples: []string{"sanctl status", "sanctl status --json | grep serial"},
+		options: func(f *flag.FlagSet) {
+			f.BoolVar(&boot, "boot", false, "what the machine's start took, instead")
+		},
+		examples: []string{"sanctl status", "sanctl status --json | grep serial", "sanctl status --boot"},
 		run: func(ctx context.Context, c *call) error {
 			s, err := c.client.Status(ctx)
 			if err != nil {
 				return err
 			}
+			if boot {
+				return c.print(s.Boot, bootPhases(s.Boot))
+			}
 			return c.print(s, render(s))
 		},
 	}}
+}
+
+// bootPhases is the table of what the start took.
+func bootPhases(all []status.BootPhase) string {
+	var p page
+	rows := [][]string{{"PHASE", "BEGAN", "TOOK"}, {"firmware", "before the kernel", "unknown"}}
+	for _, x := range all {
+		rows = append(rows, []string{x.Name, fmt.Sprintf("%.2f s", x.Begin), fmt.Sprintf("%.2f s", x.Took)})
+	}
+	p.table("", rows)
+	return p.text.String()
 }

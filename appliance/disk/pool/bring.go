@@ -25,6 +25,7 @@ type bringer struct {
 	started, changed time.Time // of the run; of the last change of disks
 	lvmRead          bool
 	waiting          string // what was told on the log last
+	stages           stages
 }
 
 func (m *Manager) newBringer(specs []Spec) *bringer {
@@ -113,6 +114,7 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 			return "further disks", nil
 		}
 		b.m.setProblems(s.Name, plan.Problems)
+		b.stages.add(StageDisks, b.started, time.Now())
 		for _, step := range plan.Steps {
 			if _, mends := step.(mendStep); mends && len(failed) > 0 {
 				continue
@@ -171,6 +173,7 @@ func (b *bringer) step(ctx context.Context, pool string, step Step) error {
 	if err := b.m.apply(ctx, step); err != nil {
 		return err
 	}
+	b.stages.add(stageOf(step), start, time.Now())
 	b.m.o.Log.Info(step.String(), "pool", pool, "risk", step.Risk(), "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }

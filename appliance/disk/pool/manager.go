@@ -68,6 +68,7 @@ type Manager struct {
 
 	mu       sync.Mutex
 	specs    []Spec
+	stages   stages                      // of the last Bring
 	facts    Facts                       // as read last; replaced as a whole
 	problems map[string][]status.Problem // by pool
 	active   map[string]bool             // device-mapper devices, as read last
@@ -148,6 +149,9 @@ func (m *Manager) Bring(ctx context.Context, specs []Spec) error {
 	m.mu.Unlock()
 	b := m.newBringer(specs)
 	err := b.run(ctx)
+	m.mu.Lock()
+	m.stages = b.stages
+	m.mu.Unlock()
 	if m.again = err != nil; m.again {
 		return err
 	}
