@@ -199,13 +199,23 @@ func mapperCall(control int, command uint, name string, flags uint32) ([]byte, u
 		if head.Flags&unix.DM_BUFFER_FULL_FLAG != 0 {
 			continue
 		}
-		from, to := int64(head.Data_start), int64(head.Data_size)
-		if from > to || to > int64(size) {
-			return nil, *head, errors.New("the kernel's answer can't be understood")
-		}
-		return buf[from:to], *head, nil
+		data, err := mapperAnswer(buf, head)
+		return data, *head, err
 	}
 	return nil, unix.DmIoctl{}, fmt.Errorf("the kernel's answer is longer than %d bytes", maxBuffer)
+}
+
+// mapperAnswer is what follows the head of an answer. A device without a table, as
+// one is that is being made, has no answer but the head, and not all of that.
+func mapperAnswer(buf []byte, head *unix.DmIoctl) ([]byte, error) {
+	from, to := int64(head.Data_start), int64(head.Data_size)
+	switch {
+	case from < unix.SizeofDmIoctl || from > int64(len(buf)) || to > int64(len(buf)):
+		return nil, errors.New("the kernel's answer can't be understood")
+	case to <= from:
+		return nil, nil
+	}
+	return buf[from:to], nil
 }
 
 func cString(b []byte) string {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // What the kernel answers is made here by the rules of drivers/md/dm-ioctl.c:
@@ -105,6 +106,30 @@ func TestParseTargets(t *testing.T) {
 				t.Errorf("targets (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestMapperAnswer(t *testing.T) {
+	const head = unix.SizeofDmIoctl
+	buf := make([]byte, head+8)
+	tests := []struct {
+		name        string
+		start, size uint32
+		want        int
+		fail        bool
+	}{
+		{"targets", head, head + 8, 8, false},
+		{"none", head, head, 0, false},
+		{"a device that is being made", head, head - 7, 0, false}, // as the kernel answers
+		{"longer than the buffer", head, head + 9, 0, true},
+		{"begins in the head", 8, head, 0, true},
+		{"begins behind the buffer", head + 9, head + 9, 0, true},
+	}
+	for _, tt := range tests {
+		got, err := mapperAnswer(buf, &unix.DmIoctl{Data_start: tt.start, Data_size: tt.size})
+		if len(got) != tt.want || (err != nil) != tt.fail {
+			t.Errorf("%s: %d bytes, %v", tt.name, len(got), err)
+		}
 	}
 }
 
