@@ -34,6 +34,10 @@ type Options struct {
 	// true for a thin LVM volume in a pool with zeroing on. The kernel doesn't
 	// tell, so it is never assumed.
 	ReadsZero bool
+	// Limit says how many bytes of the device may be used, from its beginning; below
+	// 0, all. It is asked as often as the size is, and must not block. nil is no
+	// limit.
+	Limit func() int64
 }
 
 // sizeAge is how long the size of the device is taken as known.
@@ -48,7 +52,9 @@ type Device struct {
 	size  atomic.Int64
 	asked atomic.Int64 // when size was found, in nanoseconds since opened
 	start time.Time
-	flush flush.Group
+	// options are those that it was opened with, complete.
+	options Options
+	flush   flush.Group
 	// discard is BLKDISCARD; tests replace it.
 	discard func(off, length int64) error
 	io      *direct.File
@@ -98,15 +104,16 @@ func newDevice(f *os.File, o Options) (*Device, error) {
 	if err := block.CheckGeometry(o.LogicalBlock, o.PhysicalBlock); err != nil {
 		return nil, err
 	}
-	size := g.size - g.size%int64(o.LogicalBlock)
+	size := o.usable(g.size)
 	if size == 0 {
 		return nil, errors.New("it is smaller than a block")
 	}
 	d := &Device{
-		f:     f,
-		fd:    int(f.Fd()),
-		start: time.Now(),
-		io:    direct.New(f, o.LogicalBlock),
+		f:       f,
+		fd:      int(f.Fd()),
+		start:   time.Now(),
+		options: o,
+		io:      direct.New(f, o.LogicalBlock),
 		info: block.Info{
 			LogicalBlock:  o.LogicalBlock,
 			PhysicalBlock: o.PhysicalBlock,
@@ -130,12 +137,22 @@ func newDevice(f *os.File, o Options) (*Device, error) {
 	return d, nil
 }
 
+// usable is how much of a device of so many bytes is presented: whole blocks.
+func (o Options) usable(size int64) int64 {
+	if o.Limit != nil {
+		if n := o.Limit(); n >= 0 {
+			size = min(size, n)
+		}
+	}
+	return size - size%int64(o.LogicalBlock)
+}
+
 // Info implements block.Device.
 func (d *Device) Info() block.Info {
 	now := int64(time.Since(d.start))
 	if asked := d.asked.Load(); now-asked > int64(sizeAge) && d.asked.CompareAndSwap(asked, now) {
 		if size, err := deviceSize(d.f); err == nil {
-			d.size.Store(size - size%int64(d.info.LogicalBlock))
+			d.size.Store(d.options.usable(size))
 		}
 	}
 	i := d.info

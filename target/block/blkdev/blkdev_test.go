@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"sanstick/target/block"
 	"sanstick/target/block/blocktest"
@@ -104,6 +106,33 @@ func TestExclusive(t *testing.T) {
 		t.Error("opened twice")
 	} else if !strings.Contains(err.Error(), device) {
 		t.Errorf("%q does not name the device", err)
+	}
+}
+
+func TestLimit(t *testing.T) {
+	device, _ := newLoop(t, 1<<20, 512)
+	var limit atomic.Int64
+	limit.Store(512<<10 + 100)
+	d, err := Open(device, Options{Limit: limit.Load})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	b := make([]byte, 4096)
+	if n := d.Info().Size; n != 512<<10 {
+		t.Errorf("size %d", n)
+	}
+	if _, err := d.ReadAt(b, 512<<10); !errors.Is(err, block.ErrRange) {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	limit.Store(-1)
+	for end := time.Now().Add(10 * sizeAge); d.Info().Size != 1<<20; time.Sleep(sizeAge / 10) {
+		if time.Now().After(end) {
+			t.Fatal("the limit isn't asked again")
+		}
+	}
+	if _, err := d.ReadAt(b, 512<<10); err != nil {
+		t.Error(err)
 	}
 }
 
