@@ -140,6 +140,7 @@ func (s *storage) Run(ctx context.Context) error {
 		s.box.pools.Temperatures(),
 		s.box.pools.Guard(),
 		s.box.pools.Chores(),
+		s.box.pools.Clearing(),
 	)
 }
 
@@ -166,13 +167,27 @@ func (s *storage) follow(ctx context.Context) error {
 		case <-s.changed:
 		}
 		for _, e := range s.targets {
-			if s.cameLate(e) {
-				s.keepNumbers(ctx)
-				s.drop(e)
-				s.export(e)
+			if !s.cameLate(e) {
+				continue
 			}
+			s.keepNumbers(ctx)
+			if e.served && errors.Is(e.err, pool.ErrClearing) {
+				now := &export{config: e.config}
+				s.change(e, now) // a new volume is no reason to end sessions
+				s.exchange(e, now)
+				continue
+			}
+			s.drop(e)
+			s.export(e)
 		}
 	}
+}
+
+// exchange puts one export in another's place.
+func (s *storage) exchange(old, e *export) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.targets[slices.Index(s.targets, old)] = e
 }
 
 // cameLate tells whether a volume that a target lacks is there now.
@@ -296,7 +311,7 @@ func (s *storage) open(name string) (*opened, error) {
 		return nil, err
 	}
 	// A thin volume of dm-thin reads zeros where nothing was written.
-	dev, err := blkdev.Open(v.Path, blkdev.Options{ReadsZero: v.Thin, LogicalBlock: v.Block, ReadOnly: v.ReadOnly})
+	dev, err := blkdev.Open(v.Path, blkdev.Options{ReadsZero: v.Thin, LogicalBlock: v.Block, ReadOnly: v.ReadOnly, Limit: s.limit(v)})
 	if err != nil {
 		return nil, err
 	}
@@ -318,6 +333,14 @@ func (s *storage) open(name string) (*opened, error) {
 		users:  1,
 	}
 	return s.volumes[name], nil
+}
+
+// limit is how much of a volume may be used: a thick one that grows is cleared first.
+func (s *storage) limit(v pool.Export) func() int64 {
+	if v.Thin {
+		return nil
+	}
+	return func() int64 { return s.box.pools.Usable(v.Identity) }
 }
 
 // release takes a user from an open volume, and closes it after the last one:

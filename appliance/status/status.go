@@ -150,6 +150,7 @@ type Pool struct {
 	State      string   `json:"state,omitempty"`      // of its redundancy: "healthy", "rebuilding", ...; ARCHITECTURE.md lists them
 	Progress   float64  `json:"progress"`             // per cent, of rebuilding, synchronising or checking; otherwise 100
 	Idle       []string `json:"idle,omitempty"`       // serials of members on which nothing lies
+	Unused     []Unused `json:"unused,omitempty"`     // what of its disks the layout can't use
 	Mismatches int64    `json:"mismatches,omitempty"` // sectors that the last check found to differ between copies
 
 	Snapshots []VolumeSnapshot `json:"snapshots,omitempty"` // by volume, oldest first
@@ -172,6 +173,13 @@ type Pool struct {
 	FullAt   *time.Time `json:"full_at,omitempty"`
 }
 
+// Unused is the part of a pool's disk that can't be used.
+type Unused struct {
+	Disk  string `json:"disk"` // serial
+	Bytes int64  `json:"bytes"`
+	Why   string `json:"why"` // and what to do
+}
+
 // Volume is a logical volume.
 type Volume struct {
 	Name         string `json:"name"`
@@ -182,8 +190,10 @@ type Volume struct {
 	Unreferenced bool   `json:"unreferenced,omitempty"` // on disk, but not in the configuration
 	From         string `json:"from,omitempty"`         // what it was cloned from, as in "golden@monday"
 	Thick        bool   `json:"thick,omitempty"`        // outside the thin pool
-	Block        int    `json:"block,omitempty"`        // bytes, if they aren't the disks' own
-	Refused      bool   `json:"refused,omitempty"`      // writes are refused, because the pool is nearly full
+	// Cleared is how much of a thick volume is cleared, in per cent; nil: all of it.
+	Cleared *float64 `json:"cleared,omitempty"`
+	Block   int      `json:"block,omitempty"`   // bytes, if they aren't the disks' own
+	Refused bool     `json:"refused,omitempty"` // writes are refused, because the pool is nearly full
 }
 
 // VolumeSnapshot is what a volume held at a moment.

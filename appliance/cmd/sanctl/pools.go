@@ -28,6 +28,8 @@ Shows for each pool, or for those that are named:
   metadata   how much of the room for its own records is used. If that gets
              full no volume can take new space, so it is grown and watched
              just as space is.
+  unused     what of a disk larger than others the layout can't use, and
+             what would change that.
   rate       how fast used has grown lately, and when free ends if that
              goes on. It is said after ten minutes of watching at the
              earliest.
@@ -114,6 +116,9 @@ func renderPools(all []status.Pool, now time.Time) string {
 				text += ", WRITES ARE REFUSED"
 			}
 			rows = append(rows, []string{"volume", v.Name + ": " + text})
+		}
+		for _, u := range x.Unused {
+			rows = append(rows, []string{"unused", fmt.Sprintf("%s of disk %s: %s", status.FormatBytes(u.Bytes), u.Disk, u.Why)})
 		}
 		p.table("  ", rows)
 	}

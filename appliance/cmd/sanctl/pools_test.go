@@ -16,6 +16,7 @@ func TestRenderPools(t *testing.T) {
 			Name: "small", Layout: "single", Health: status.Failed, Detail: "writes to volume vm1 are refused",
 			Size: 100 << 30, Used: 98 << 30, Free: 2 << 30, Promised: 300 << 30, BySnapshots: 5 << 30, ByTrash: 7 << 30, Metadata: 12.5,
 			Rate: float64(1<<30) / 3600, FullAt: &end,
+			Unused:  []status.Unused{{Disk: "B", Bytes: 3 << 30, Why: "disk A is smaller"}},
 			Volumes: []status.Volume{{Name: "vm1", Size: 300 << 30, Used: 98 << 30, Refused: true}},
 		},
 		{Name: "shrinking", Layout: "single", Health: status.OK, Size: 1 << 30, Free: 1 << 30, Rate: -10},

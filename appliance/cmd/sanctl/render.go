@@ -120,11 +120,17 @@ func pools(p *page, all []status.Pool, disks []status.Disk) {
 			}
 			rows = append(rows, row)
 		}
+		for _, u := range pool.Unused {
+			rows = append(rows, []string{"unused", u.Disk, fmt.Sprintf("%s: %s", status.FormatBytes(u.Bytes), u.Why)})
+		}
 		for _, serial := range pool.Missing {
 			rows = append(rows, []string{"disk", serial, "MISSING"})
 		}
 		for _, v := range pool.Volumes {
 			text := fmt.Sprintf("%s, %s used", status.FormatBytes(v.Size), status.FormatBytes(v.Used))
+			if v.Cleared != nil {
+				text += ", being cleared " + percent(*v.Cleared) + " %"
+			}
 			if !v.Active {
 				text += ", NOT ACTIVE"
 			}

@@ -153,6 +153,9 @@ func volumeNotes(v status.Volume, targets []status.Target) string {
 	if v.Thick {
 		notes = append(notes, "thick")
 	}
+	if v.Cleared != nil {
+		notes = append(notes, "being cleared "+percent(*v.Cleared)+" %")
+	}
 	if v.Block != 0 && v.Block != 512 {
 		notes = append(notes, fmt.Sprintf("blocks of %d", v.Block))
 	}

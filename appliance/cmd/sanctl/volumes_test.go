@@ -12,12 +12,13 @@ import (
 
 func TestRenderVolumes(t *testing.T) {
 	made := time.Date(2026, 11, 30, 17, 5, 9, 0, time.UTC)
+	third := 33.0
 	pools := []status.Pool{{
 		Name: "tank",
 		Volumes: []status.Volume{
 			{Name: "golden", Size: 64 << 30, Used: 10 << 30, Active: true, Block: 4096},
 			{Name: "vm1", Size: 64 << 30, Used: 11 << 30, Active: true, From: "golden@monday", Unreferenced: true},
-			{Name: "db", Size: 1 << 30, Used: 1 << 30, Thick: true},
+			{Name: "db", Size: 1 << 30, Used: 1 << 30, Thick: true, Cleared: &third},
 		},
 		Snapshots: []status.VolumeSnapshot{
 			{Name: "golden@monday", Volume: "golden", Size: 64 << 30, Used: 9 << 30, Created: made},
@@ -31,7 +32,7 @@ func TestRenderVolumes(t *testing.T) {
   volume  size    used    snapshots  served as
   golden  64 GiB  10 GiB  2          LUN 3 of t, blocks of 4096
   vm1     64 GiB  11 GiB  0          not served, clone of golden@monday, not in the configuration
-  db      1 GiB   1 GiB   0          not served, thick, NOT ACTIVE
+  db      1 GiB   1 GiB   0          not served, thick, being cleared 33 %, NOT ACTIVE
   in the trash: 1, 2 GiB; sanctl volume trash lists it
 `},
 		{renderSnapshots(pools[0].Snapshots, targets), `snapshot                 made (UTC)           size    used

@@ -3,6 +3,7 @@ package lvm
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -46,7 +47,7 @@ func (c *Client) ChangeTags(ctx context.Context, group string, add, remove []str
 // CreateLinear makes a volume with one copy, over as many disks as it takes.
 // size is in extents.
 func (c *Client) CreateLinear(ctx context.Context, group, name string, extents int64) error {
-	return c.create(ctx, group, name, "--type", "linear", "-l", strconv.FormatInt(extents, 10))
+	return c.create(ctx, group, name, nil, "--type", "linear", "-l", strconv.FormatInt(extents, 10))
 }
 
 // CreateMirror makes a raid1 volume with copies on that many disks. The
@@ -55,17 +56,18 @@ func (c *Client) CreateMirror(ctx context.Context, group, name string, copies in
 	if copies < 2 {
 		return fmt.Errorf("cannot create volume %s/%s: a mirror of %d", group, name, copies)
 	}
-	return c.create(ctx, group, name, "--type", "raid1", "-m", strconv.Itoa(copies-1), "-l", strconv.FormatInt(extents, 10))
+	return c.create(ctx, group, name, nil, "--type", "raid1", "-m", strconv.Itoa(copies-1), "-l", strconv.FormatInt(extents, 10))
 }
 
 // create leaves out --yes: should there be a signature of something, LVM asks
-// whether to wipe it, and is answered no.
-func (c *Client) create(ctx context.Context, group, name string, how ...string) error {
-	if err := checkNames(group, name); err != nil {
+// whether to wipe it, and is answered no. The volume comes on disks; on any if there
+// are none.
+func (c *Client) create(ctx context.Context, group, name string, disks []string, how ...string) error {
+	if err := firstError(checkNames(group, name), checkPaths(disks...)); err != nil {
 		return fmt.Errorf("cannot create volume: %w", err)
 	}
 	args := append([]string{"lvcreate"}, how...)
-	if _, err := c.lvm(ctx, append(args, "-n", name, group)...); err != nil {
+	if _, err := c.lvm(ctx, slices.Concat(args, []string{"-n", name, group}, disks)...); err != nil {
 		return fmt.Errorf("cannot create volume %s/%s: %w", group, name, err)
 	}
 	return nil
@@ -94,19 +96,13 @@ func (c *Client) CreateThin(ctx context.Context, group, pool, name string, size 
 	if err := firstError(checkNames(pool), checkTags(tags...)); err != nil {
 		return fmt.Errorf("cannot create volume: %w", err)
 	}
-	return c.create(ctx, group, name, addTags([]string{"--type", "thin", "-V", bytesArg(size), "--thinpool", pool}, tags)...)
+	return c.create(ctx, group, name, nil, addTags([]string{"--type", "thin", "-V", bytesArg(size), "--thinpool", pool}, tags)...)
 }
 
-// ExtendThin grows a thin volume to size bytes, rounded up to whole extents;
-// it can't shrink one.
-func (c *Client) ExtendThin(ctx context.Context, group, name string, size int64) error {
-	if err := checkNames(group, name); err != nil {
-		return fmt.Errorf("cannot grow volume: %w", err)
-	}
-	if _, err := c.lvm(ctx, "lvextend", "-L", bytesArg(size), group+"/"+name); err != nil {
-		return fmt.Errorf("cannot grow volume %s/%s: %w", group, name, err)
-	}
-	return nil
+// ExtendVolume grows a volume to size bytes, rounded up to whole extents, on these
+// disks; on any if there are none, or if it is thin. It can't shrink one.
+func (c *Client) ExtendVolume(ctx context.Context, group, name string, size int64, disks ...string) error {
+	return c.onVolume(ctx, "grow", group, name, disks, "lvextend", "-L", bytesArg(size))
 }
 
 // An ActivationMode says what to do about volumes whose disks are missing.

@@ -60,7 +60,7 @@ func TestCommands(t *testing.T) {
 			return c.RenameGroup(ctx, "Xa1b2c-uuid", "attic")
 		}, "/sbin/lvm vgrename Xa1b2c-uuid attic"},
 		{"grow", func(ctx context.Context, c *lvm.Client) error {
-			return c.ExtendThin(ctx, "tank", "vm1", 2<<30)
+			return c.ExtendVolume(ctx, "tank", "vm1", 2<<30)
 		}, "/sbin/lvm lvextend -L 2147483648b tank/vm1"},
 		{"activate", func(ctx context.Context, c *lvm.Client) error {
 			return c.Activate(ctx, "tank", lvm.Degraded)
@@ -82,7 +82,7 @@ func TestCommands(t *testing.T) {
 			return c.RemoveUnfinished(ctx, "tank", "a}||vg_name=~{.*")
 		}, ""},
 		{"path as a name", func(ctx context.Context, c *lvm.Client) error {
-			return c.ExtendThin(ctx, "tank", "a/b", 1)
+			return c.ExtendVolume(ctx, "tank", "a/b", 1)
 		}, ""},
 		{"option as a disk", func(ctx context.Context, c *lvm.Client) error {
 			return c.CreateGroup(ctx, "tank", []string{"-ff"}, nil)

@@ -14,25 +14,26 @@ import (
 var ErrNoRoom = errors.New("no room in the volume group")
 
 // ExtendPoolData grows the data of a thin pool by so many bytes, rounded up to
-// whole extents, while it is in use. It can't shrink it. The error wraps
-// ErrNoRoom if a smaller size may fit.
-func (c *Client) ExtendPoolData(ctx context.Context, group, pool string, bytes int64) error {
-	return c.extendPool(ctx, group, pool, "-L", bytes)
+// whole extents, while it is in use, on these disks; on any if there are none. It
+// can't shrink it. The error wraps ErrNoRoom if a smaller size may fit.
+func (c *Client) ExtendPoolData(ctx context.Context, group, pool string, bytes int64, disks ...string) error {
+	return c.extendPool(ctx, group, pool, "-L", bytes, disks)
 }
 
 // ExtendPoolMetadata is ExtendPoolData for a thin pool's metadata.
-func (c *Client) ExtendPoolMetadata(ctx context.Context, group, pool string, bytes int64) error {
-	return c.extendPool(ctx, group, pool, "--poolmetadatasize", bytes)
+func (c *Client) ExtendPoolMetadata(ctx context.Context, group, pool string, bytes int64, disks ...string) error {
+	return c.extendPool(ctx, group, pool, "--poolmetadatasize", bytes, disks)
 }
 
-func (c *Client) extendPool(ctx context.Context, group, pool, option string, bytes int64) error {
-	if err := checkNames(group, pool); err != nil {
+func (c *Client) extendPool(ctx context.Context, group, pool, option string, bytes int64, disks []string) error {
+	if err := firstError(checkNames(group, pool), checkPaths(disks...)); err != nil {
 		return fmt.Errorf("cannot grow thin pool: %w", err)
 	}
 	if bytes <= 0 {
 		return fmt.Errorf("cannot grow thin pool %s/%s by %d bytes", group, pool, bytes)
 	}
-	_, err := c.lvm(ctx, "lvextend", option, "+"+strconv.FormatInt(bytes, 10)+"b", group+"/"+pool)
+	args := []string{"lvextend", option, "+" + strconv.FormatInt(bytes, 10) + "b", group + "/" + pool}
+	_, err := c.lvm(ctx, append(args, disks...)...)
 	if insufficient(err) {
 		err = fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}

@@ -24,7 +24,8 @@ func TestCommitPool(t *testing.T) {
 func TestExtendPool(t *testing.T) {
 	for _, tt := range []struct {
 		name, stderr string
-		do           func(*lvm.Client, context.Context, string, string, int64) error
+		do           func(*lvm.Client, context.Context, string, string, int64, ...string) error
+		on           []string
 		bytes        int64
 		want         string // empty: refused before anything runs
 		fails        bool
@@ -32,6 +33,8 @@ func TestExtendPool(t *testing.T) {
 	}{
 		{name: "data", do: (*lvm.Client).ExtendPoolData, bytes: 4 << 20, want: "/sbin/lvm lvextend -L +4194304b tank/thinpool"},
 		{name: "metadata", do: (*lvm.Client).ExtendPoolMetadata, bytes: 4 << 20, want: "/sbin/lvm lvextend --poolmetadatasize +4194304b tank/thinpool"},
+		{name: "on disks", do: (*lvm.Client).ExtendPoolData, bytes: 4 << 20, on: []string{"/dev/sdc", "/dev/sdd"}, want: "/sbin/lvm lvextend -L +4194304b tank/thinpool /dev/sdc /dev/sdd"},
+		{name: "on an option", do: (*lvm.Client).ExtendPoolData, bytes: 4 << 20, on: []string{"--force"}, fails: true},
 		{name: "no room", do: (*lvm.Client).ExtendPoolData, bytes: 4 << 20, stderr: "  Insufficient free space: 500 extents needed, but only 2 available",
 			want: "/sbin/lvm lvextend -L +4194304b tank/thinpool", fails: true, noRoom: true},
 		{name: "no room on the right disks", do: (*lvm.Client).ExtendPoolData, bytes: 4 << 20, stderr: "  Insufficient suitable allocatable extents for logical volume thinpool_tdata: 3 more required",
@@ -48,7 +51,7 @@ func TestExtendPool(t *testing.T) {
 				}
 				return sys.Output{}, nil
 			}}
-			err := tt.do(&lvm.Client{Runner: r}, t.Context(), "tank", "thinpool", tt.bytes)
+			err := tt.do(&lvm.Client{Runner: r}, t.Context(), "tank", "thinpool", tt.bytes, tt.on...)
 			if (err != nil) != tt.fails || errors.Is(err, lvm.ErrNoRoom) != tt.noRoom {
 				t.Errorf("error %v", err)
 			}

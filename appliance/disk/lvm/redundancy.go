@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // A RaidKind is how a volume of several disks keeps its data.
@@ -31,7 +30,7 @@ func (c *Client) CreateStriped(ctx context.Context, group, name string, kind Rai
 	if kind == Raid10 {
 		how = append(how, "-m", "1")
 	}
-	return c.create(ctx, group, name, how...)
+	return c.create(ctx, group, name, nil, how...)
 }
 
 // AddDisk makes a blank disk part of a group. It can be done while another one is
@@ -66,61 +65,44 @@ func (c *Client) onDisk(ctx context.Context, what string, verb []string, group, 
 // have now, and legs that had failed brought up to date: only what was written
 // since, as far as is known. For a thin pool this goes for what it lies on.
 func (c *Client) Refresh(ctx context.Context, group, volume string) error {
-	return c.onVolume(ctx, "refresh", group, volume, "lvchange", "--refresh")
+	return c.onVolume(ctx, "refresh", group, volume, nil, "lvchange", "--refresh")
 }
 
-// RepairRaid puts the legs of an active raid volume that are missing on another
-// disk of the group, which is then filled in the background.
-func (c *Client) RepairRaid(ctx context.Context, group, volume, disk string) error {
-	if err := checkPaths(disk); err != nil {
-		return fmt.Errorf("cannot repair volume %s/%s: %w", group, volume, err)
-	}
-	return c.onVolume(ctx, "repair", group, volume, "lvconvert", "--yes", "--repair", disk)
+// RepairRaid puts the legs of an active raid volume that are missing on other
+// disks of the group, which are then filled in the background.
+func (c *Client) RepairRaid(ctx context.Context, group, volume string, disks ...string) error {
+	return c.onVolume(ctx, "repair", group, volume, disks, "lvconvert", "--yes", "--repair")
 }
 
 // ReplaceLeg moves the legs of an active raid volume from a disk that is here to
-// another one, which is then filled in the background from the other legs.
-func (c *Client) ReplaceLeg(ctx context.Context, group, volume, from, to string) error {
-	if err := checkPaths(from, to); err != nil {
+// others, which are then filled in the background from the other legs.
+func (c *Client) ReplaceLeg(ctx context.Context, group, volume, from string, to ...string) error {
+	if err := checkPaths(from); err != nil {
 		return fmt.Errorf("cannot move volume %s/%s: %w", group, volume, err)
 	}
-	return c.onVolume(ctx, "move", group, volume, "lvconvert", "--yes", "--replace", from, to)
+	return c.onVolume(ctx, "move", group, volume, to, "lvconvert", "--yes", "--replace", from)
 }
 
-// AddCopy gives a raid1 volume one more copy, so that it has that many, on disk.
-func (c *Client) AddCopy(ctx context.Context, group, volume string, copies int, disk string) error {
-	if err := checkPaths(disk); err != nil || copies < 2 {
-		return fmt.Errorf("cannot add a copy of volume %s/%s: %d copies, %w", group, volume, copies, err)
+// AddCopy gives a raid1 volume one more copy, so that it has that many, on disks.
+func (c *Client) AddCopy(ctx context.Context, group, volume string, copies int, disks ...string) error {
+	if copies < 2 {
+		return fmt.Errorf("cannot add a copy of volume %s/%s: %d copies", group, volume, copies)
 	}
-	return c.onVolume(ctx, "add a copy of", group, volume, "lvconvert", "--yes", "-m", strconv.Itoa(copies-1), disk)
-}
-
-// ExtendPool makes a thin pool larger by that many extents.
-func (c *Client) ExtendPool(ctx context.Context, group, pool string, extents int64) error {
-	if extents <= 0 {
-		return fmt.Errorf("cannot grow pool %s/%s by %d extents", group, pool, extents)
-	}
-	return c.onVolume(ctx, "grow", group, pool, "lvextend", "-l", "+"+strconv.FormatInt(extents, 10))
+	return c.onVolume(ctx, "add a copy of", group, volume, disks, "lvconvert", "--yes", "-m", strconv.Itoa(copies-1))
 }
 
 // Scrub starts to compare all legs of an active raid volume in the background.
 // Nothing is changed; its status counts what differs.
 func (c *Client) Scrub(ctx context.Context, group, volume string) error {
-	return c.onVolume(ctx, "scrub", group, volume, "lvchange", "--syncaction", "check")
+	return c.onVolume(ctx, "scrub", group, volume, nil, "lvchange", "--syncaction", "check")
 }
 
-// onVolume runs a command about a volume. The last of verb that are paths come
-// behind the volume's name.
-func (c *Client) onVolume(ctx context.Context, what, group, volume string, verb ...string) error {
-	if err := checkNames(group, volume); err != nil {
+// onVolume runs a command about a volume. New parts of it come on disks.
+func (c *Client) onVolume(ctx context.Context, what, group, volume string, disks []string, verb ...string) error {
+	if err := firstError(checkNames(group, volume), checkPaths(disks...)); err != nil {
 		return fmt.Errorf("cannot %s volume: %w", what, err)
 	}
-	args := slices.Clone(verb)
-	at := len(args)
-	for at > 0 && strings.HasPrefix(args[at-1], "/") && args[at-2] != "--replace" {
-		at--
-	}
-	if _, err := c.lvm(ctx, slices.Insert(args, at, group+"/"+volume)...); err != nil {
+	if _, err := c.lvm(ctx, slices.Concat(verb, []string{group + "/" + volume}, disks)...); err != nil {
 		return fmt.Errorf("cannot %s volume %s/%s: %w", what, group, volume, err)
 	}
 	return nil

@@ -34,18 +34,28 @@ func (c *Client) SnapshotThin(ctx context.Context, group, origin, name string, r
 	return nil
 }
 
-// CreateThick makes a volume outside the thin pool, of as many copies as
-// copies says, with tags from its beginning. size is in bytes and rounded up to
-// whole extents.
-func (c *Client) CreateThick(ctx context.Context, group, name string, copies int, size int64, tags []string) error {
+// CreateThick makes a volume outside the thin pool with tags from its beginning: of
+// kind Raid1 with n copies, of another kind with its data on n disks, or, if kind is
+// empty, with one copy. size is in bytes and a multiple of what one extent on each of
+// the disks for data has. It comes on disks; on any if there are none. What LVM would
+// ask about, which is left in it from volumes before, is for the caller to clear.
+func (c *Client) CreateThick(ctx context.Context, group, name string, kind RaidKind, n int, size int64, tags, disks []string) error {
 	if err := checkTags(tags...); err != nil {
 		return fmt.Errorf("cannot create volume: %w", err)
 	}
 	how := []string{"--type", "linear"}
-	if copies > 1 {
-		how = []string{"--type", "raid1", "-m", strconv.Itoa(copies - 1)}
+	switch {
+	case kind != "" && n < 2:
+		return fmt.Errorf("cannot create volume %s/%s: %s of %d", group, name, kind, n)
+	case kind == Raid1:
+		how = []string{"--type", string(kind), "-m", strconv.Itoa(n - 1)}
+	case kind == Raid10:
+		how = []string{"--type", string(kind), "-i", strconv.Itoa(n), "-m", "1"}
+	case kind != "":
+		how = []string{"--type", string(kind), "-i", strconv.Itoa(n)}
 	}
-	return c.create(ctx, group, name, addTags(append(how, "-L", bytesArg(size)), tags)...)
+	how = append(how, "--wipesignatures", "n", "-L", bytesArg(size))
+	return c.create(ctx, group, name, disks, addTags(how, tags)...)
 }
 
 // RenameVolume gives a volume another name. It may be in use.

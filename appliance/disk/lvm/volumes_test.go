@@ -32,11 +32,20 @@ func TestVolumeCommands(t *testing.T) {
 			return c.CreateThin(ctx, "tank", "thinpool", "vm1", 1<<30, "sanstick.block.4096")
 		}, "/sbin/lvm lvcreate --type thin -V 1073741824b --thinpool thinpool --addtag sanstick.block.4096 -n vm1 tank"},
 		{"thick mirror", func(ctx context.Context, c *lvm.Client) error {
-			return c.CreateThick(ctx, "tank", "vm1", 2, 1<<30, []string{"sanstick.thick"})
-		}, "/sbin/lvm lvcreate --type raid1 -m 1 -L 1073741824b --addtag sanstick.thick -n vm1 tank"},
+			return c.CreateThick(ctx, "tank", "vm1", lvm.Raid1, 2, 1<<30, []string{"sanstick.thick"}, nil)
+		}, "/sbin/lvm lvcreate --type raid1 -m 1 --wipesignatures n -L 1073741824b --addtag sanstick.thick -n vm1 tank"},
 		{"thick with one copy", func(ctx context.Context, c *lvm.Client) error {
-			return c.CreateThick(ctx, "tank", "vm1", 1, 1<<30, nil)
-		}, "/sbin/lvm lvcreate --type linear -L 1073741824b -n vm1 tank"},
+			return c.CreateThick(ctx, "tank", "vm1", "", 1, 1<<30, nil, nil)
+		}, "/sbin/lvm lvcreate --type linear --wipesignatures n -L 1073741824b -n vm1 tank"},
+		{"thick raid10", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateThick(ctx, "tank", "vm1", lvm.Raid10, 2, 1<<30, nil, []string{"/dev/sda", "/dev/sdb"})
+		}, "/sbin/lvm lvcreate --type raid10 -i 2 -m 1 --wipesignatures n -L 1073741824b -n vm1 tank /dev/sda /dev/sdb"},
+		{"thick raid6", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateThick(ctx, "tank", "vm1", lvm.Raid6, 3, 3<<30, nil, nil)
+		}, "/sbin/lvm lvcreate --type raid6 -i 3 --wipesignatures n -L 3221225472b -n vm1 tank"},
+		{"thick raid1 of one", func(ctx context.Context, c *lvm.Client) error {
+			return c.CreateThick(ctx, "tank", "vm1", lvm.Raid1, 1, 1<<30, nil, nil)
+		}, ""},
 		{"rename", func(ctx context.Context, c *lvm.Client) error {
 			return c.RenameVolume(ctx, "tank", "vm1", "vm2")
 		}, "/sbin/lvm lvrename tank vm1 vm2"},

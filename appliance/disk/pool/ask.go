@@ -49,8 +49,8 @@ func (m *Manager) replaceDisk(ctx context.Context, r Replacement) (string, error
 		return "", fmt.Errorf("disk %s %s; %s", r.New, why, do)
 	case len(raidVolumes(g)) == 0:
 		return "", fmt.Errorf("pool %s has one copy of its data, from which no disk can be filled", g.Name)
-	case d.Size < room(g):
-		return "", fmt.Errorf("disk %s has %d bytes, and %d are needed", r.New, d.Size, room(g))
+	case d.Size < f.need(g):
+		return "", fmt.Errorf("disk %s has %d bytes, and %d are needed", r.New, d.Size, f.need(g))
 	}
 	switch c := diagnose(g, f); c.State {
 	case Healthy, Absent, LegFailed, Cut:

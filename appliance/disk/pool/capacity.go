@@ -29,8 +29,8 @@ func (v view) capacity(p *status.Pool, s Spec, g lvm.Group, note func(status.Hea
 	}
 	room := roomToGrow(g, v.devices)
 	seen := v.seen[s.Name]
-	p.Size, p.Used = f.data.total+room.data, f.data.used
-	p.Free, p.Room = p.Size-p.Used, room.data
+	p.Size, p.Used = f.data.total+f.room, f.data.used
+	p.Free, p.Room = p.Size-p.Used, f.room
 	p.Metadata = float64(f.meta.used) / float64(max(f.meta.total, 1)) * 100
 	p.Rate = seen.perSecond
 	if !seen.end.IsZero() {

@@ -212,5 +212,5 @@ func refuseUnfinished(v lvm.LogicalVolume) error {
 	if _, _, done, ok := importing(v); ok {
 		return fmt.Errorf("the import into volume %s isn't finished (%d bytes are there); run the same import again, which goes on where it was", shown(v.Name), done)
 	}
-	return nil
+	return refuseUncleared(v)
 }

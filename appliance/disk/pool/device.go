@@ -28,3 +28,8 @@ func openDevice(path string, write bool) (Device, error) {
 	}
 	return os.OpenFile(path, os.O_RDWR|unix.O_EXCL|unix.O_DIRECT, 0)
 }
+
+// openVolume opens a volume beside those who use the rest of it.
+func openVolume(path string) (Device, error) {
+	return os.OpenFile(path, os.O_RDWR|unix.O_DIRECT, 0)
+}

@@ -11,7 +11,7 @@ import (
 type Export struct {
 	Path     string // of its device
 	Identity string // what NAA and serial number are made of; the same for life
-	Size     int64  // bytes
+	Size     int64  // bytes that may be used; see Manager.Usable
 	Block    int    // bytes; 0: that of the disks
 	ReadOnly bool
 	Thin     bool // what was never written takes no space, and reads as zeros
@@ -62,8 +62,12 @@ func (m *Manager) Export(pool, name string) (Export, error) {
 	if err := refuseUnfinished(v); err != nil {
 		return Export{}, err
 	}
-	return Export{
+	e := Export{
 		Path: devicePath(pool, inside), Identity: identity(v), Size: v.Size, Block: blockOf(v),
 		ReadOnly: k == snapshot, Thin: isThin(v),
-	}, nil
+	}
+	if c, is := clearingOf(v); is {
+		e.Size = c.from
+	}
+	return e, nil
 }

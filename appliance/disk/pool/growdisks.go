@@ -2,6 +2,8 @@ package pool
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
@@ -36,9 +38,9 @@ func (p *Plan) planReplace(f Facts, g lvm.Group, taken map[string]string) bool {
 		if len(found) != 1 {
 			return false
 		}
-		if why, do := f.unfit(found[0], taken); why != "" || found[0].Size < room(g) {
+		if why, do := f.unfit(found[0], taken); why != "" || found[0].Size < f.need(g) {
 			if why == "" {
-				why, do = fmt.Sprintf("is too small: %d bytes are needed", room(g)), "choose a larger one"
+				why, do = fmt.Sprintf("is too small: %d bytes are needed", f.need(g)), "choose a larger one"
 			}
 			p.problem(status.Degraded, fmt.Sprintf("disk %s can't take the place of %s in pool %s: it %s", w.New, w.Old, g.Name, why), do)
 			return false
@@ -47,13 +49,23 @@ func (p *Plan) planReplace(f Facts, g lvm.Group, taken map[string]string) bool {
 	default:
 		done := map[string]bool{}
 		for _, l := range f.legs(g) {
-			if l.pv == old.pv.UUID && !done[l.volume.Name] {
+			if slices.Contains(l.pvs, old.pv.UUID) && !done[l.volume.Name] {
 				done[l.volume.Name] = true
-				p.Steps = append(p.Steps, ReplaceLeg{Pool: g.Name, Volume: l.volume.Name, From: old.pv.Path, To: target.pv.Path, Disk: target.id})
+				to := []member{target}
+				if target.free()*g.ExtentSize < legSize(g, l.volume)+g.ExtentSize {
+					to = append(to, slices.DeleteFunc(f.idleMembers(g), func(m member) bool { return m.pv.UUID == target.pv.UUID })...)
+				}
+				names, paths := places(to)
+				p.Steps = append(p.Steps, ReplaceLeg{Pool: g.Name, Volume: l.volume.Name, From: old.pv.Path, To: paths, Disk: names})
 			}
 		}
 	}
 	return len(p.Steps) > 0
+}
+
+// idleMembers are a pool's disks on which nothing lies.
+func (f Facts) idleMembers(g lvm.Group) []member {
+	return slices.DeleteFunc(f.membersOf(g), func(m member) bool { return !m.here || m.pv.Allocated > 0 })
 }
 
 // planGrowth uses disks that the configuration names and that aren't in the pool
@@ -82,57 +94,78 @@ func (p *Plan) planGrowth(spec Spec, f Facts, g lvm.Group, taken map[string]stri
 		}
 		fresh = append(fresh, found[0])
 	}
-	var idle []member
-	for _, m := range all {
-		if m.here && m.pv.Allocated == 0 {
-			idle = append(idle, m)
-		}
-	}
 	switch data, _ := g.Volume(dataVolume + "_tdata"); {
-	case spec.Layout == Single && !isRaid(data) && len(fresh)+len(idle) > 0:
-		return p.growSingle(f, g, fresh, idle)
-	case spec.Layout == Mirror && data.Type == "raid1":
+	case len(imagesOf(g, data)) == 0:
+		p.join(f, g, fresh)
+	case data.Type == "raid1" && len(data.Devices) < min(3, len(spec.Disks)):
 		return p.growMirror(spec, f, g, fresh)
+	case len(fresh) > 0:
+		p.growLegs(spec, f, g, data, fresh)
 	}
-	if len(fresh) > 0 {
-		p.problem(status.Degraded, fmt.Sprintf("pool %s can't take disk %s: a pool of layout %s keeps the number of disks that it was made with", spec.Name, names(fresh), spec.Layout),
-			"make another pool of the new disks, or name them as spares")
-	}
-	return false
+	return len(p.Steps) > 0
 }
 
-// growSingle uses all but the usual reserve of new disks.
-func (p *Plan) growSingle(f Facts, g lvm.Group, fresh []disk.Disk, idle []member) bool {
+// join makes blank disks a part of the pool. Its room is used as that of its other
+// disks is; see guardState.look.
+func (p *Plan) join(f Facts, g lvm.Group, fresh []disk.Disk) {
 	for _, d := range fresh {
 		p.add(g, f, d)
 	}
-	if len(fresh) > 0 {
-		return true
+}
+
+// growLegs adds disks on which the legs of the pool's data can go on, if there are
+// as many as it has legs.
+func (p *Plan) growLegs(spec Spec, f Facts, g lvm.Group, data lvm.LogicalVolume, fresh []disk.Disk) {
+	legs := len(data.Devices)
+	waiting := 0 // members without a leg
+	var smallest int64
+	for _, m := range f.membersOf(g) {
+		if m.here && !slices.ContainsFunc(imagesOf(g, data), func(i lvm.LogicalVolume) bool { return slices.Contains(i.Devices, m.pv.Path) }) {
+			waiting++
+		}
 	}
-	var extents int64
-	for _, m := range idle {
-		extents += m.pv.Extents * 19 / 20
+	for _, d := range fresh {
+		if smallest == 0 || d.Size < smallest {
+			smallest = d.Size
+		}
 	}
-	// Old disks have some room, too, which LVM may take first: so a disk may stay
-	// idle, and a little is added again and again, ever less.
-	if extents = min(extents, g.Free/g.ExtentSize*19/20); extents <= 0 {
-		return false
+	have := waiting%legs + len(fresh)
+	if use := have / legs * legs; use > 0 {
+		p.join(f, g, fresh[:use-waiting%legs])
+		fresh = fresh[use-waiting%legs:]
+		have -= use
 	}
-	p.Steps = append(p.Steps, ExtendPool{Pool: g.Name, Extents: extents})
-	return true
+	if len(fresh) == 0 {
+		return
+	}
+	p.problem(status.Degraded, fmt.Sprintf("pool %s can't use disk %s yet: its data lies on %d disks, each with as much of it, and grows by %d disks at a time; %d more are lacking",
+		spec.Name, ids(fresh), legs, legs, legs-have),
+		fmt.Sprintf("connect %d more blank disks of at least %s each and name them under disks, or name disk %s as a spare", legs-have, status.FormatBytes(smallest), ids(fresh)))
+}
+
+func ids(disks []disk.Disk) string {
+	var s []string
+	for _, d := range disks {
+		s = append(s, d.ID())
+	}
+	return strings.Join(s, ", ")
 }
 
 // growMirror makes three copies of two.
 func (p *Plan) growMirror(spec Spec, f Facts, g lvm.Group, fresh []disk.Disk) bool {
 	ready := true
+	all := g
+	g.Physical = slices.Clone(g.Physical) // what is planned takes room
 	for _, v := range raidVolumes(g) {
 		n := len(v.Devices)
 		if n >= min(3, len(spec.Disks)) || v.Type != "raid1" {
 			continue
 		}
-		m, ok := f.target(g, v)
-		if ready = ready && ok; ok {
-			p.Steps = append(p.Steps, AddCopy{Pool: g.Name, Volume: v.Name, Copies: n + 1, Disk: m.id, Path: m.pv.Path})
+		on, lacks := f.targets(g, v)
+		names, paths := places(on)
+		takeInTurn(g, legSize(g, v)/g.ExtentSize+1, on)
+		if ready = ready && lacks == 0; lacks == 0 {
+			p.Steps = append(p.Steps, AddCopy{Pool: g.Name, Volume: v.Name, Copies: n + 1, Disk: names, Paths: paths})
 		}
 	}
 	if ready {
@@ -140,8 +173,8 @@ func (p *Plan) growMirror(spec Spec, f Facts, g lvm.Group, fresh []disk.Disk) bo
 	}
 	p.Steps = nil
 	for _, d := range fresh {
-		if d.Size < room(g) {
-			p.problem(status.Degraded, fmt.Sprintf("disk %s is too small for one more copy in pool %s: %d bytes are needed", d.ID(), g.Name, room(g)), "choose a larger one")
+		if d.Size < room(all) {
+			p.problem(status.Degraded, fmt.Sprintf("disk %s is too small for one more copy in pool %s: %d bytes are needed", d.ID(), g.Name, room(all)), "choose a larger one")
 			continue
 		}
 		p.add(g, f, d)

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -10,8 +11,36 @@ import (
 // growth is by how many bytes a thin pool's data, or its metadata, can still be
 // grown in its group. why says what is in the way if it can't at all.
 type growth struct {
-	data, meta int64
+	data, meta rounds
 	why        string
+}
+
+// A round is a growth of a volume that is one command: by so many bytes, on these
+// disks; on any if none is named.
+type round struct {
+	bytes int64
+	on    []string // paths
+}
+
+// rounds come one after another.
+type rounds []round
+
+func (r rounds) bytes() (sum int64) {
+	for _, x := range r {
+		sum += x.bytes
+	}
+	return sum
+}
+
+// atMost cuts off what is more than bytes.
+func (r rounds) atMost(bytes int64) rounds {
+	var out rounds
+	for _, x := range r {
+		if x.bytes = min(x.bytes, bytes); x.bytes > 0 {
+			out, bytes = append(out, x), bytes-x.bytes
+		}
+	}
+	return out
 }
 
 // maxMetadata is the most that the kernel uses, less what it keeps to itself.
@@ -34,48 +63,82 @@ func roomToGrow(g lvm.Group, devices map[string]lvm.Device) growth {
 	if g.ExtentSize <= 0 || data.Size <= 0 || meta.Size <= 0 {
 		return growth{why: "it isn't known how it lies on its disks"}
 	}
-	keep := meta.Size/g.ExtentSize + 4 // extents
-	room := growth{data: roomOf(g, data, keep), meta: min(roomOf(g, meta, keep), max(maxMetadata-meta.Size, 0))}
-	if room.data == 0 {
+	keep := keptFree(g)
+	room := growth{data: roomOf(g, data, keep), meta: roomOf(g, meta, keep).atMost(maxMetadata - meta.Size)}
+	if room.data.bytes() == 0 {
 		room.why = "its disks have no room left"
 	}
 	return room
 }
 
-// roomOf is by how many bytes a volume can grow. Each of the images of a mirror or
-// another RAID has disks of its own, which the others can't use; disks with none
-// of them go to those that have least.
-func roomOf(g lvm.Group, v lvm.LogicalVolume, keep int64) int64 {
-	free := func(pv lvm.PhysicalVolume) int64 { return max(pv.Extents-pv.Allocated-max(pv.Extents/100, keep), 0) }
+// keptFree is how many extents of each disk stay free at least.
+func keptFree(g lvm.Group) int64 {
+	meta, _ := g.Volume(dataVolume + "_tmeta")
+	return meta.Size/max(g.ExtentSize, 1) + 4
+}
+
+// usable is how many extents of a disk may still be used.
+func usable(pv lvm.PhysicalVolume, keep int64) int64 {
+	return max(pv.Extents-pv.Allocated-max(pv.Extents/100, keep), 0)
+}
+
+// roomOf is how a volume can grow. No two legs of a mirror or another RAID may lie
+// on one disk, and which of several disks LVM puts a leg on can't be said. So they
+// grow either all on the disks that they have, where LVM lets each go on, or all on
+// as many disks that have none of them.
+func roomOf(g lvm.Group, v lvm.LogicalVolume, keep int64) rounds {
+	images := imagesOf(g, v)
+	if len(images) == 0 { // one copy, on any disks
+		var all, unused int64
+		for _, pv := range g.Physical {
+			all, unused = all+pv.Extents, unused+max(pv.Extents-pv.Allocated, 0)
+		}
+		if n := unused - max(all/100, keep); n > 0 {
+			return rounds{{bytes: n * g.ExtentSize}}
+		}
+		return nil
+	}
+	own := make([]int64, len(images))
+	var on []string
+	var others []lvm.PhysicalVolume
+	for _, pv := range g.Physical {
+		i := slices.IndexFunc(images, func(v lvm.LogicalVolume) bool { return slices.Contains(v.Devices, pv.Path) })
+		if i < 0 {
+			others = append(others, pv)
+			continue
+		}
+		own[i] += usable(pv, keep)
+		on = append(on, pv.Path)
+	}
+	var all rounds
+	add := func(extents int64, on []string) { // of each leg
+		if bytes := int64(float64(extents)*float64(v.Size)/float64(images[0].Size)) * g.ExtentSize; bytes > 0 {
+			all = append(all, round{bytes, on})
+		}
+	}
+	add(slices.Min(own), on)
+	slices.SortStableFunc(others, func(a, b lvm.PhysicalVolume) int { return cmp.Compare(usable(b, keep), usable(a, keep)) })
+	for some := range slices.Chunk(others, len(images)) {
+		if len(some) == len(images) {
+			var on []string
+			for _, pv := range some {
+				on = append(on, pv.Path)
+			}
+			add(usable(some[len(some)-1], keep), on)
+		}
+	}
+	return all
+}
+
+// imagesOf are the parts of a raid volume, each of which is a leg's.
+func imagesOf(g lvm.Group, v lvm.LogicalVolume) []lvm.LogicalVolume {
 	var images []lvm.LogicalVolume
 	for _, name := range v.Devices {
 		if image, ok := g.Volume(name); ok && image.Size > 0 {
 			images = append(images, image)
 		}
 	}
-	if len(images) == 0 { // one copy, on any disks
-		var all, unused int64
-		for _, pv := range g.Physical {
-			all, unused = all+pv.Extents, unused+max(pv.Extents-pv.Allocated, 0)
-		}
-		return max(unused-max(all/100, keep), 0) * g.ExtentSize
-	}
-	own := make([]int64, len(images))
-	var spare []int64
-	for _, pv := range g.Physical {
-		i := slices.IndexFunc(images, func(v lvm.LogicalVolume) bool { return slices.Contains(v.Devices, pv.Path) })
-		if i < 0 {
-			spare = append(spare, free(pv))
-			continue
-		}
-		own[i] += free(pv)
-	}
-	slices.Sort(spare)
-	for _, n := range slices.Backward(spare) {
-		own[slices.Index(own, slices.Min(own))] += n
-	}
-	extents := float64(slices.Min(own)) * float64(v.Size) / float64(images[0].Size)
-	return int64(extents) * g.ExtentSize
+	return images
 }
 
 // startWith is how many of the extents that a new thin pool may have it begins

@@ -100,6 +100,9 @@ func (s *guardState) look(f spaceFacts) spaceActions {
 		// missing.
 		a.growData = max(a.growData, more)
 	}
+	// Of disks that were added, half is taken at once; the rest is there for thick
+	// volumes until it is needed.
+	a.growData = max(a.growData, (f.data.total+f.room)/2-f.data.total)
 	if p := f.meta.percent(0); p >= growAt && f.metaRoom > 0 {
 		a.growMeta = min(max(f.meta.used*10/6-f.meta.total, f.meta.total/4), f.metaRoom)
 	}

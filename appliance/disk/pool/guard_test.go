@@ -297,8 +297,8 @@ func TestRoomToGrow(t *testing.T) {
 				devices["tank-thinpool_tdata"] = lvm.Device{Raid: &lvm.Raid{Legs: "AD"}}
 			}
 			got := roomToGrow(tt.g, devices)
-			if want := (growth{tt.data * 4 * mib, tt.meta * 4 * mib, tt.why}); got != want {
-				t.Errorf("%+v, want %+v", got, want)
+			if got.data.bytes() != tt.data*4*mib || got.meta.bytes() != tt.meta*4*mib || got.why != tt.why {
+				t.Errorf("%+v, want %+v", got, tt)
 			}
 		})
 	}

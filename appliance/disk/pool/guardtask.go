@@ -207,7 +207,7 @@ func (v view) space(s Spec, at time.Time) (spaceFacts, bool) {
 		at:   at,
 		data: usage{t.UsedChunks * chunk, t.TotalChunks * chunk},
 		meta: usage{t.UsedMetadata * metaBlock, t.TotalMetadata * metaBlock},
-		room: room.data, metaRoom: room.meta,
+		room: room.data.bytes(), metaRoom: room.meta.bytes(),
 		full: t.OutOfSpace,
 	}
 	if t.ReadOnly { // it can't note anything new: it is without room for metadata, or that is broken
@@ -332,28 +332,30 @@ func (m *Manager) growPool(ctx context.Context, pool string, a spaceActions) err
 	room := roomToGrow(g, byName)
 	var errs []error
 	for _, x := range []struct {
-		what         string
-		bytes, limit int64
-		extend       func(context.Context, string, string, int64) error
+		what   string
+		bytes  int64
+		room   rounds
+		extend func(context.Context, string, string, int64, ...string) error
 	}{
 		{"metadata", a.growMeta, room.meta, m.lvm.ExtendPoolMetadata},
 		{"data", a.growData, room.data, m.lvm.ExtendPoolData},
 	} {
-		if x.bytes <= 0 || x.limit <= 0 {
+		if x.bytes <= 0 {
 			continue
 		}
-		bytes := min(max(x.bytes, 4*g.ExtentSize), x.limit)
-		start := time.Now()
-		err := x.extend(ctx, pool, dataVolume, bytes)
-		for errors.Is(err, lvm.ErrNoRoom) && bytes > g.ExtentSize { // the disks differ; LVM knows better
-			bytes = max(bytes/2/g.ExtentSize*g.ExtentSize, g.ExtentSize)
-			err = x.extend(ctx, pool, dataVolume, bytes)
+		for _, r := range x.room.atMost(max(x.bytes, 4*g.ExtentSize)) {
+			bytes, start := r.bytes, time.Now()
+			err := x.extend(ctx, pool, dataVolume, bytes, r.on...)
+			for errors.Is(err, lvm.ErrNoRoom) && bytes > g.ExtentSize { // LVM knows better
+				bytes = max(bytes/2/g.ExtentSize*g.ExtentSize, g.ExtentSize)
+				err = x.extend(ctx, pool, dataVolume, bytes, r.on...)
+			}
+			if err != nil {
+				errs = append(errs, err)
+				break
+			}
+			m.o.Log.Info("grew pool", "pool", pool, "what", x.what, "by", status.FormatBytes(bytes), "took", time.Since(start).Round(time.Millisecond))
 		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		m.o.Log.Info("grew pool", "pool", pool, "what", x.what, "by", status.FormatBytes(bytes), "took", time.Since(start).Round(time.Millisecond))
 	}
 	return errors.Join(append(errs, m.readLVM(ctx))...)
 }

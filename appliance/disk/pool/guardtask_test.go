@@ -170,9 +170,9 @@ func TestGrowLess(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"/sbin/lvm lvextend -L +33554432b tank/thinpool",
-		"/sbin/lvm lvextend -L +16777216b tank/thinpool",
-		"/sbin/lvm lvextend -L +8388608b tank/thinpool",
+		"/sbin/lvm lvextend -L +33554432b tank/thinpool /dev/vda /dev/vdb",
+		"/sbin/lvm lvextend -L +16777216b tank/thinpool /dev/vda /dev/vdb",
+		"/sbin/lvm lvextend -L +8388608b tank/thinpool /dev/vda /dev/vdb",
 	}
 	if got := w.commands(); !slices.Equal(got, want) {
 		t.Errorf("commands %q, want %q", got, want)

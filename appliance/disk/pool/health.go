@@ -41,10 +41,10 @@ type Condition struct {
 // A leg is one disk's part of a raid volume.
 type leg struct {
 	volume lvm.LogicalVolume
-	letter byte   // of device-mapper's status; 0 if the volume isn't active
-	pv     string // UUID; empty if it is lost
-	lost   bool   // it lies on nothing that is here
-	moved  bool   // the kernel uses a device that the disk isn't any more
+	letter byte     // of device-mapper's status; 0 if the volume isn't active
+	pvs    []string // UUIDs of what it lies on: several in a pool that has grown; none if that is gone
+	lost   bool     // not all that it lies on is here
+	moved  bool     // the kernel uses a device that the disk isn't any more
 }
 
 // isRaid tells whether a volume's data is on several disks redundantly.
@@ -85,16 +85,14 @@ func (f Facts) legs(g lvm.Group) []leg {
 			if i < len(status) {
 				l.letter = status[i]
 			}
-			if !l.lost {
-				l.locate(g, f, image)
-			}
+			l.locate(g, f, image)
 			all = append(all, l)
 		}
 	}
 	return all
 }
 
-// locate finds the disk that a leg lies on.
+// locate finds the disks that a leg lies on.
 func (l *leg) locate(g lvm.Group, f Facts, image lvm.LogicalVolume) {
 	used := f.Below[lvm.DeviceName(g.Name, image.Name)]
 	for _, path := range image.Devices {
@@ -102,7 +100,8 @@ func (l *leg) locate(g lvm.Group, f Facts, image lvm.LogicalVolume) {
 			if m.pv.Path != path {
 				continue
 			}
-			l.pv, l.lost = m.pv.UUID, !m.here && !m.flagged(f)
+			l.pvs = append(l.pvs, m.pv.UUID)
+			l.lost = l.lost || !m.here && !m.flagged(f)
 			number := f.Numbers[m.disk.Name]
 			if m.here && number != "" && len(used) > 0 && !slices.Contains(used, number) {
 				l.moved = true
@@ -122,8 +121,11 @@ func (m member) flagged(f Facts) bool {
 func (f Facts) failedDisks(g lvm.Group) map[string]bool {
 	failed := map[string]bool{}
 	for _, l := range f.legs(g) {
-		if !l.lost && !l.moved && l.letter == 'D' {
-			failed[l.pv] = true
+		if l.lost || l.moved || l.letter != 'D' {
+			continue
+		}
+		for _, pv := range l.pvs { // which of them it was, the kernel doesn't say
+			failed[pv] = true
 		}
 	}
 	return failed
@@ -140,14 +142,16 @@ func diagnose(g lvm.Group, f Facts) Condition {
 	active, whole := false, map[string][]bool{}
 	for _, l := range f.legs(g) {
 		active = active || l.letter != 0
-		if l.moved {
-			moved[l.pv] = true
-		}
 		if l.lost {
 			lost[l.volume.Name]++
 		}
-		if l.letter == 'a' {
-			filling[l.pv] = true
+		for _, pv := range l.pvs {
+			if l.moved {
+				moved[pv] = true
+			}
+			if l.letter == 'a' {
+				filling[pv] = true
+			}
 		}
 		whole[l.volume.Name] = append(whole[l.volume.Name], !l.lost && l.letter == 'A')
 	}
@@ -270,6 +274,11 @@ func holds(v lvm.LogicalVolume, whole []bool, lost int) bool {
 // known only from the witness. Disks on which nothing lies don't count.
 func (f Facts) newest(g lvm.Group) []string {
 	bad, good := map[string]bool{}, map[string]bool{}
+	note := func(in map[string]bool, pvs []string) {
+		for _, pv := range pvs {
+			in[pv] = true
+		}
+	}
 	byVolume := map[string]string{}
 	legs := f.legs(g)
 	for _, l := range legs {
@@ -279,9 +288,9 @@ func (f Facts) newest(g lvm.Group) []string {
 		switch {
 		case l.lost:
 		case l.letter == 'D' || l.moved || l.letter == 'a' && strings.Contains(byVolume[l.volume.Name], "A"):
-			bad[l.pv] = true
+			note(bad, l.pvs)
 		default:
-			good[l.pv] = true
+			note(good, l.pvs)
 		}
 	}
 	known := f.Newest[g.UUID]

@@ -46,5 +46,24 @@ func layoutOn(name string, n int) (layout, error) {
 	return layout{}, fmt.Errorf("layout %q is unknown", name)
 }
 
+// layoutIn is the layout of a pool that exists, and on how many disks each of its
+// volumes lies.
+func layoutIn(g lvm.Group) (l layout, legs int, err error) {
+	data, _ := g.Volume(dataVolume + "_tdata")
+	if !isRaid(data) {
+		return layout{data: 1, copies: 1}, 1, nil
+	}
+	l, err = layoutOn(layoutOf(data), len(data.Devices))
+	return l, len(data.Devices), err
+}
+
 // striped tells whether the data lies on several disks in stripes.
 func (l layout) striped() bool { return l.kind != "" && l.kind != lvm.Raid1 }
+
+// stripes is on how many disks data lies in turn.
+func (l layout) stripes() int64 {
+	if l.striped() {
+		return int64(l.data)
+	}
+	return 1
+}

@@ -23,7 +23,10 @@ type Options struct {
 	Log     *slog.Logger                     // nil: discard
 	Sysfs   string                           // empty: /sys
 	Open    Opener                           // nil: real disks
-	Now     func() time.Time                 // nil: time.Now
+	// OpenVolume opens a volume for writing to the part of it that nobody else may
+	// use; nil: real ones.
+	OpenVolume func(path string) (Device, error)
+	Now        func() time.Time // nil: time.Now
 
 	// BootDisks are kernel names of disks that must never be taken.
 	BootDisks []string
@@ -54,7 +57,8 @@ type Manager struct {
 	o   Options
 	lvm *lvm.Client
 
-	deltas chan struct{} // held by whoever has a thin pool's metadata reserved
+	clearHold chan struct{} // held by whoever clears a volume, or changes volumes; lock order: op before it
+	deltas    chan struct{} // held by whoever has a thin pool's metadata reserved
 
 	op    chan struct{} // held by whoever changes or reads LVM's state; lock order: before mu
 	again bool          // bringing up broke off: try again though no disk has changed; guarded by op
@@ -73,6 +77,7 @@ type Manager struct {
 	problems map[string][]status.Problem // by pool
 	active   map[string]bool             // device-mapper devices, as read last
 	space    map[string]spaceView        // by pool, as the guard saw it last
+	cleared  map[string]clearedSoFar     // by UUID of volumes that are being cleared
 	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
 	celsius  map[string]int              // temperatures, by kernel name and serial number of the disk
 
@@ -99,6 +104,9 @@ func New(o Options) *Manager {
 	if o.Open == nil {
 		o.Open = openDevice
 	}
+	if o.OpenVolume == nil {
+		o.OpenVolume = openVolume
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -109,7 +117,7 @@ func New(o Options) *Manager {
 		o.Quiet = 2 * time.Second
 	}
 	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log, Mapper: o.Mapper}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1), deltas: make(chan struct{}, 1)}
-	m.problems = map[string][]status.Problem{}
+	m.problems, m.clearHold = map[string][]status.Problem{}, make(chan struct{}, 1)
 	return m
 }
 

@@ -42,23 +42,25 @@ type AdmitDisks struct {
 	Tags  []string
 }
 
-// RepairVolume puts the legs of a raid volume that are lost on another disk.
-type RepairVolume struct{ Pool, Volume, Disk, Path string }
+// RepairVolume puts the legs of a raid volume that are lost on other disks: one,
+// unless legs lie on several.
+type RepairVolume struct {
+	Pool, Volume, Disk string
+	Paths              []string
+}
 
 // ReplaceLeg moves the legs of a raid volume away from a disk that is here.
-type ReplaceLeg struct{ Pool, Volume, From, To, Disk string }
+type ReplaceLeg struct {
+	Pool, Volume, From, Disk string
+	To                       []string
+}
 
 // AddCopy gives a mirror one more copy.
 type AddCopy struct {
 	Pool, Volume string
 	Copies       int
-	Disk, Path   string
-}
-
-// ExtendPool makes a thin pool without copies larger, on disks that are new in it.
-type ExtendPool struct {
-	Pool    string
-	Extents int64
+	Disk         string
+	Paths        []string
 }
 
 // DropMissing forgets missing disks on which nothing lies any more.
@@ -91,7 +93,6 @@ func (AdmitDisks) Risk() Risk   { return Safe }
 func (RepairVolume) Risk() Risk { return Safe }
 func (ReplaceLeg) Risk() Risk   { return Safe }
 func (AddCopy) Risk() Risk      { return Safe }
-func (ExtendPool) Risk() Risk   { return Safe }
 func (DropMissing) Risk() Risk  { return Safe }
 func (CutMissing) Risk() Risk   { return Safe }
 func (RemoveDisk) Risk() Risk   { return Safe }
@@ -118,19 +119,15 @@ func (s AdmitDisks) String() string {
 }
 
 func (s RepairVolume) String() string {
-	return fmt.Sprintf("rebuild %s of pool %s on disk %s (%s)", s.Volume, s.Pool, s.Disk, s.Path)
+	return fmt.Sprintf("rebuild %s of pool %s on disk %s (%s)", s.Volume, s.Pool, s.Disk, strings.Join(s.Paths, ", "))
 }
 
 func (s ReplaceLeg) String() string {
-	return fmt.Sprintf("rebuild %s of pool %s on disk %s (%s) instead of %s", s.Volume, s.Pool, s.Disk, s.To, s.From)
+	return fmt.Sprintf("rebuild %s of pool %s on disk %s (%s) instead of %s", s.Volume, s.Pool, s.Disk, strings.Join(s.To, ", "), s.From)
 }
 
 func (s AddCopy) String() string {
-	return fmt.Sprintf("make %d copies of %s of pool %s, one of them on disk %s (%s)", s.Copies, s.Volume, s.Pool, s.Disk, s.Path)
-}
-
-func (s ExtendPool) String() string {
-	return fmt.Sprintf("grow pool %s by %d extents", s.Pool, s.Extents)
+	return fmt.Sprintf("make %d copies of %s of pool %s, one of them on disk %s (%s)", s.Copies, s.Volume, s.Pool, s.Disk, strings.Join(s.Paths, ", "))
 }
 
 func (s DropMissing) String() string {
@@ -214,19 +211,15 @@ func (s AdmitDisks) do(ctx context.Context, m *Manager) error {
 }
 
 func (s RepairVolume) do(ctx context.Context, m *Manager) error {
-	return m.lvm.RepairRaid(ctx, s.Pool, s.Volume, s.Path)
+	return m.lvm.RepairRaid(ctx, s.Pool, s.Volume, s.Paths...)
 }
 
 func (s ReplaceLeg) do(ctx context.Context, m *Manager) error {
-	return m.lvm.ReplaceLeg(ctx, s.Pool, s.Volume, s.From, s.To)
+	return m.lvm.ReplaceLeg(ctx, s.Pool, s.Volume, s.From, s.To...)
 }
 
 func (s AddCopy) do(ctx context.Context, m *Manager) error {
-	return m.lvm.AddCopy(ctx, s.Pool, s.Volume, s.Copies, s.Path)
-}
-
-func (s ExtendPool) do(ctx context.Context, m *Manager) error {
-	return m.lvm.ExtendPool(ctx, s.Pool, dataVolume, s.Extents)
+	return m.lvm.AddCopy(ctx, s.Pool, s.Volume, s.Copies, s.Paths...)
 }
 
 func (s DropMissing) do(ctx context.Context, m *Manager) error { return m.lvm.DropMissing(ctx, s.Pool) }

@@ -243,7 +243,7 @@ func TestMake(t *testing.T) {
 		// Volumes.
 		{name: "create, grow, keep", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "new", Size: 10 << 20}, VolumeSpec{Name: "old", Size: 64 << 20}, VolumeSpec{Name: "same", Size: 9 << 20}),
 			facts: facts("ab", active(group("tank", "ab", thin("old", 32<<20), thin("same", 12<<20), thin("kept", 4<<20)))), again: true,
-			steps: []Step{CreateVolume{Pool: "tank", Volume: "new", Size: 12 << 20}, GrowVolume{"tank", "old", 32 << 20, 64 << 20}}},
+			steps: []Step{CreateVolume{Pool: "tank", Volume: "new", Size: 12 << 20}, GrowVolume{Pool: "tank", Volume: "old", From: 32 << 20, Size: 64 << 20}}},
 		{name: "shrink", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "v", Size: 4 << 20}), facts: facts("ab", active(group("tank", "ab", thin("v", 8<<20)))), health: status.Degraded, problems: []string{"volumes never shrink"}},
 		{name: "not thin", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "thinpool", Size: 4 << 20}), facts: facts("ab", active(group("tank", "ab"))), health: status.Failed, problems: []string{"not thin"}},
 		{name: "while degraded", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "new", Size: 4 << 20}, VolumeSpec{Name: "old", Size: 64 << 20}),

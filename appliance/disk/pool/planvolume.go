@@ -21,6 +21,7 @@ func (p *Plan) planVolumes(spec Spec, g lvm.Group, lame string) {
 		p.problem(status.Degraded, fmt.Sprintf("pool %s: a command on a volume was interrupted and can't be finished while %s is missing", spec.Name, lame),
 			"connect or replace the disk")
 	}
+	g.Physical = slices.Clone(g.Physical) // what is planned takes room
 	for _, v := range spec.Volumes {
 		p.planVolume(spec, v, g, lame)
 	}
@@ -41,6 +42,11 @@ func (p *Plan) planVolume(spec Spec, want VolumeSpec, g lvm.Group, lame string) 
 			"give the volume another name")
 		return
 	}
+	if isThick(have) && want.Size != 0 {
+		if l, _, err := layoutIn(g); err == nil {
+			size = roundThick(want.Size, g, l)
+		}
+	}
 	if is := isThick(have); is != want.Thick {
 		words := map[bool]string{true: "thick", false: "thin"}
 		p.problem(status.Degraded, fmt.Sprintf("volume %s is %s, and the configuration wants it %s: that can't be changed", want.Name, words[is], words[want.Thick]),
@@ -58,7 +64,8 @@ func (p *Plan) planVolume(spec Spec, want VolumeSpec, g lvm.Group, lame string) 
 	case have.Size == size:
 	case lame != "":
 		p.problem(status.Degraded, fmt.Sprintf("volume %s can't grow while %s is missing from pool %s", want.Name, lame, spec.Name), "connect or replace the disk")
-	case isThick(have) && !p.roomForThick(want.Name, g, size-have.Size):
+	case isThick(have):
+		p.growThick(g, have, size)
 	default:
 		p.Steps = append(p.Steps, GrowVolume{Pool: spec.Name, Volume: want.Name, From: have.Size, Size: size})
 		p.Again = true
@@ -93,13 +100,7 @@ func (p *Plan) planNewVolume(spec Spec, want VolumeSpec, g lvm.Group, lame strin
 			p.Again = true
 		}
 	case want.Thick:
-		copies := thickCopies(g)
-		if copies == 0 {
-			p.problem(status.Degraded, fmt.Sprintf("volume %s can't be created: pool %s has a layout that thick volumes don't have yet", want.Name, spec.Name), "make it thin, or use a pool with layout mirror or single")
-		} else if p.roomForThick(want.Name, g, size) {
-			p.Steps = append(p.Steps, CreateThick{Pool: spec.Name, Volume: want.Name, Copies: copies, Size: size, Tags: append(tags, thickTag)})
-			p.Again = true
-		}
+		p.createThick(g, want, tags)
 	default:
 		p.Steps = append(p.Steps, CreateVolume{Pool: spec.Name, Volume: want.Name, Size: size, Tags: tags})
 		p.Again = true
@@ -146,38 +147,6 @@ func creates(s Step) string {
 		return s.Volume
 	}
 	return ""
-}
-
-// thickCopies is how many copies a thick volume has, which is as many as the
-// thin pool has; 0 if that has another layout.
-func thickCopies(g lvm.Group) int {
-	data, ok := g.Volume(dataVolume + "_tdata")
-	switch {
-	case ok && data.Type == "linear":
-		return 1
-	case ok && data.Type == "raid1":
-		return len(data.Devices)
-	}
-	return 0
-}
-
-// roomForThick tells whether a thick volume can take bytes more, and says so if
-// not. A twentieth of the group stays free for repairs of the thin pool.
-func (p *Plan) roomForThick(name string, g lvm.Group, bytes int64) bool {
-	copies := int64(max(thickCopies(g), 1))
-	need := copies * (bytes + g.ExtentSize) // with raid1's metadata
-	for _, s := range p.Steps {
-		if s, ok := s.(CreateThick); ok {
-			need += copies * (s.Size + g.ExtentSize)
-		}
-	}
-	room := g.Free - g.Size/40
-	if need <= room {
-		return true
-	}
-	p.problem(status.Degraded, fmt.Sprintf("volume %s can't get %d bytes in pool %s: outside of the thin pool there are %d, on %d copies", name, bytes, g.Name, max(room, 0)/copies, copies),
-		"make it thin or smaller, or add disks to the pool")
-	return false
 }
 
 func roundUp(size int64, g lvm.Group) int64 {

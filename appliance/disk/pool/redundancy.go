@@ -54,6 +54,7 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 			"nobody can tell which copy is right, so nothing was changed; check what the volumes hold, and replace the disk that reports errors")
 	}
 	p.Mismatches = c.Mismatches
+	p.Unused = f.unused(g)
 	for _, m := range f.membersOf(g) {
 		if m.here && m.pv.Allocated == 0 && p.State == string(Healthy) {
 			p.Idle = append(p.Idle, m.id)

@@ -46,13 +46,10 @@ func sizes(g lvm.Group, name string) (Sizes, error) {
 			room = pv.Extents
 		}
 	}
-	stripes := int64(1)
 	if l.kind != "" {
 		overhead = 2 // each raid volume has a metadata extent per leg
 	}
-	if l.striped() {
-		stripes = int64(l.data)
-	}
+	stripes := l.stripes()
 	s := Sizes{Chunk: 64 * kib}
 	switch bytes := room * stripes * g.ExtentSize; {
 	case bytes > 16*tib:
@@ -79,11 +76,11 @@ func (s *Sizes) leave(extents int64) error {
 	return nil
 }
 
-// thick is how many extents the thick volumes of a new pool need on each leg.
-func (s Spec) thick(g lvm.Group) (extents int64) {
+// thick is how many extents of data the thick volumes of a new pool take.
+func (s Spec) thick(g lvm.Group, l layout) (extents int64) {
 	for _, v := range s.Volumes {
 		if v.Thick {
-			extents += roundUp(v.Size, g)/g.ExtentSize + 1 // and raid1's metadata
+			extents += roundThick(v.Size, g, l)/g.ExtentSize + l.stripes() // and raid's own records
 		}
 	}
 	return extents

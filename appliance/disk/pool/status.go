@@ -17,7 +17,7 @@ import (
 // that is going on.
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
-	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, at: time.Now()}
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, cleared: m.cleared, at: time.Now()}
 	untidy := m.untidy
 	m.mu.Unlock()
 
@@ -57,7 +57,8 @@ type view struct {
 	devices  map[string]lvm.Device // by device-mapper's name
 	seen     map[string]spaceView  // by pool
 	at       time.Time
-	celsius  map[string]int // by disk
+	celsius  map[string]int          // by disk
+	cleared  map[string]clearedSoFar // by volume's UUID
 }
 
 // group finds the pool's group, if it is ours.
@@ -88,6 +89,7 @@ func (v view) pool(s Spec) (status.Pool, []status.Problem) {
 		v.members(&p, g)
 		v.volumes(&p, s, g)
 		v.imports(g, note)
+		v.uncleared(g, note)
 		v.redundancy(s, &p, g, note)
 		v.thinPool(&p, g, note)
 		v.capacity(&p, s, g, note)

@@ -83,10 +83,11 @@ type CreateVolume struct {
 	Tags         []string
 }
 
-// GrowVolume makes a thin volume larger.
+// GrowVolume makes a volume larger.
 type GrowVolume struct {
 	Pool, Volume string
 	From, Size   int64
+	On           []string // disks, of a thick one; none: any
 }
 
 func (StampDisk) Risk() Risk        { return Destructive }

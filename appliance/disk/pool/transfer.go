@@ -167,6 +167,9 @@ func (m *Manager) newForImport(ctx context.Context, g lvm.Group, r ImportRequest
 }
 
 func (m *Manager) markForImport(ctx context.Context, g lvm.Group, v lvm.LogicalVolume, r ImportRequest, i *Import) error {
+	if _, is := clearingOf(v); is {
+		return fmt.Errorf("volume %s: %w", v.Name, ErrClearing)
+	}
 	source, what, done, under := importing(v)
 	same := under && source == r.Source && !r.Restart && (what == importIncrement) == i.Increment
 	switch {

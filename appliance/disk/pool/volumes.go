@@ -22,6 +22,12 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 		return err
 	}
 	defer m.unlock()
+	select {
+	case m.clearHold <- struct{}{}:
+		defer func() { <-m.clearHold }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	ctx = context.WithoutCancel(ctx)
 	changed, err := m.readDisks()
 	m.again = m.again || changed // Watch mustn't miss it

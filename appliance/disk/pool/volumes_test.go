@@ -382,7 +382,9 @@ func TestPlanVolumes(t *testing.T) {
 		return v
 	}
 	g := active(group("tank", "ab", tagged("golden", blockTag+"4096"), tagged("golden+monday", timeTag(createdTag, monday), blockTag+"4096"), tagged("plain")))
-	g.Size, g.Free = 100<<30, 10<<30
+	for i := range g.Physical {
+		g.Physical[i].Extents = 1000
+	}
 	g.Logical = append(g.Logical, lvm.LogicalVolume{Name: "fat", Type: "raid1", Size: 64 << 20, Tags: []string{thickTag}, Active: true})
 	fromMonday := []string{fromTag + "golden+monday", blockTag + "4096"}
 	tests := []struct {
@@ -404,12 +406,12 @@ func TestPlanVolumes(t *testing.T) {
 		{"other blocks", VolumeSpec{Name: "golden", Size: 64 << 20, Block: 512}, nil, "has blocks of 4096 bytes, and the configuration wants 512"},
 		{"4096 on one that has none", VolumeSpec{Name: "plain", Size: 64 << 20, Block: 4096}, nil, "has blocks of 512 bytes"},
 		{"512 on one that has none", VolumeSpec{Name: "plain", Size: 64 << 20, Block: 512}, nil, ""},
-		{"thick", VolumeSpec{Name: "vm", Size: 1 << 30, Thick: true}, []Step{CreateThick{"tank", "vm", 2, 1 << 30, []string{thickTag}}}, ""},
+		{"thick", VolumeSpec{Name: "vm", Size: 1 << 30, Thick: true}, []Step{CreateThick{"tank", "vm", lvm.Raid1, 2, 1 << 30, []string{thickTag, "sanstick.clearing.0.0"}, paths("ab")}}, ""},
 		{"thick without room", VolumeSpec{Name: "vm", Size: 4 << 30, Thick: true}, nil, "outside of the thin pool there are"},
 		{"thick that is thin", VolumeSpec{Name: "plain", Size: 64 << 20, Thick: true}, nil, "is thin, and the configuration wants it thick"},
 		{"thin that is thick", VolumeSpec{Name: "fat", Size: 64 << 20}, nil, "is thick, and the configuration wants it thin"},
 		{"thick that is", VolumeSpec{Name: "fat", Size: 64 << 20, Thick: true}, nil, ""},
-		{"thick grows", VolumeSpec{Name: "fat", Size: 128 << 20, Thick: true}, []Step{GrowVolume{"tank", "fat", 64 << 20, 128 << 20}}, ""},
+		{"thick grows", VolumeSpec{Name: "fat", Size: 128 << 20, Thick: true}, []Step{TagVolume{Pool: "tank", Volume: "fat", Add: []string{"sanstick.clearing.67108864.67108864"}}}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,7 +30,7 @@ func (v view) volumes(p *status.Pool, s Spec, g lvm.Group) {
 			}
 			p.Volumes = append(p.Volumes, status.Volume{
 				Name: lv.Name, UUID: identity(lv), Size: lv.Size, Used: used, Active: active,
-				From: shown(from), Thick: isThick(lv), Block: blockOf(lv),
+				From: shown(from), Thick: isThick(lv), Block: blockOf(lv), Cleared: v.clearingNow(lv),
 				Unreferenced: !slices.ContainsFunc(s.Volumes, func(w VolumeSpec) bool { return w.Name == lv.Name }),
 			})
 		case snapshot:

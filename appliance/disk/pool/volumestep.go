@@ -20,12 +20,15 @@ type CloneVolume struct {
 	Tags               []string
 }
 
-// CreateThick makes a volume outside the thin pool.
+// CreateThick makes a volume outside the thin pool: with copies, with its data on
+// several disks besides those for copies or parity, or, without Kind, with one copy.
 type CreateThick struct {
 	Pool, Volume string
-	Copies       int
+	Kind         lvm.RaidKind
+	N            int // copies in a mirror, otherwise disks for data
 	Size         int64
 	Tags         []string
+	On           []string // disks; none: any
 }
 
 // RenameVolume gives a volume another name.
@@ -78,7 +81,7 @@ func (s CreateVolume) do(ctx context.Context, c *lvm.Client) error {
 }
 
 func (s GrowVolume) do(ctx context.Context, c *lvm.Client) error {
-	return c.ExtendThin(ctx, s.Pool, s.Volume, s.Size)
+	return c.ExtendVolume(ctx, s.Pool, s.Volume, s.Size, s.On...)
 }
 
 func (s CloneVolume) do(ctx context.Context, c *lvm.Client) error {
@@ -86,7 +89,7 @@ func (s CloneVolume) do(ctx context.Context, c *lvm.Client) error {
 }
 
 func (s CreateThick) do(ctx context.Context, c *lvm.Client) error {
-	return c.CreateThick(ctx, s.Pool, s.Volume, s.Copies, s.Size, s.Tags)
+	return c.CreateThick(ctx, s.Pool, s.Volume, s.Kind, s.N, s.Size, s.Tags, s.On)
 }
 
 func (s RenameVolume) do(ctx context.Context, c *lvm.Client) error {

@@ -256,11 +256,11 @@ func (w *world) group(name string) (*lvm.Group, error) {
 }
 
 func (w *world) do(verb string, args []string) error {
-	last := args[len(args)-1]
-	name, volume, _ := strings.Cut(last, "/")
-	if strings.HasPrefix(last, "/dev/") && verb != "vgcreate" { // behind the volume or the group
-		name, volume, _ = strings.Cut(args[len(args)-2], "/")
+	last := len(args) - 1
+	for last > 0 && strings.HasPrefix(args[last], "/dev/") { // behind the volume or the group
+		last--
 	}
+	name, volume, _ := strings.Cut(args[last], "/")
 	if verb == "lvrename" {
 		name = args[0]
 	}

@@ -1,0 +1,233 @@
+package pool
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sanstick/appliance/disk/lvm"
+)
+
+// raid is a pool whose data lies on legs, each a string of the letters of its disks,
+// with the size of the part on each of them in extents. Its metadata lies on the
+// first two legs' first disks.
+func raid(kind string, part int64, legs ...string) lvm.Group {
+	g := lvm.Group{Name: "tank", UUID: "uuid-tank", SystemID: lvm.SystemID, Tags: []string{Tag}, ExtentSize: 4 * mib}
+	stripes := map[string]int64{"raid1": 1, "raid10": int64(len(legs)) / 2, "raid5": int64(len(legs)) - 1, "raid6": int64(len(legs)) - 2}[kind]
+	data := lvm.LogicalVolume{Name: "thinpool_tdata", Hidden: true, Active: true, Type: kind}
+	meta := lvm.LogicalVolume{Name: "thinpool_tmeta", Hidden: true, Active: true, Type: "raid1", Size: 8 * mib}
+	images := func(top *lvm.LogicalVolume, i int, size int64, on ...string) {
+		image := lvm.LogicalVolume{Name: fmt.Sprint(top.Name, "_rimage_", i), Hidden: true, Active: true, Type: "linear", Size: size}
+		for _, letter := range on {
+			image.Devices = append(image.Devices, "/dev/sd"+letter)
+		}
+		top.Devices = append(top.Devices, image.Name)
+		g.Logical = append(g.Logical, image)
+		image.Name = strings.Replace(image.Name, "_rimage_", "_rmeta_", 1)
+		g.Logical = append(g.Logical, image)
+	}
+	for i, leg := range legs {
+		data.Size = part * int64(len(leg)) * stripes * g.ExtentSize
+		images(&data, i, part*int64(len(leg))*g.ExtentSize, strings.Split(leg, "")...)
+		for _, letter := range strings.Split(leg, "") {
+			g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + letter, UUID: "pv-" + letter, Extents: part + 20, Allocated: part + 4})
+			g.Tags = append(g.Tags, memberTag("pv-"+letter, strings.ToUpper(letter)))
+		}
+	}
+	images(&meta, 0, 8*mib, legs[0][:1])
+	images(&meta, 1, 8*mib, legs[1][:1])
+	g.Logical = append(g.Logical, data, meta,
+		lvm.LogicalVolume{Name: "thinpool", Type: "thin-pool", Active: true, Size: data.Size}, active(lvm.Group{Logical: []lvm.LogicalVolume{thin("vm1", 64*mib)}}).Logical[0])
+	return g
+}
+
+// using has the kernel run a pool, all of whose legs are well.
+func using(f Facts) Facts {
+	f.Devices = map[string]lvm.Device{poolDevice("tank"): {ThinPool: &lvm.ThinPool{TotalChunks: 1}}}
+	for _, v := range f.LVM.Groups[0].Logical {
+		d := lvm.Device{Name: lvm.DeviceName("tank", v.Name)}
+		if isRaid(v) {
+			d.Raid = &lvm.Raid{Legs: strings.Repeat("A", len(v.Devices)), Action: "idle"}
+		}
+		f.Devices[d.Name] = d
+	}
+	return f
+}
+
+func TestRounds(t *testing.T) {
+	resize := func(g lvm.Group, letter string, free int64) lvm.Group {
+		for i := range g.Physical {
+			if g.Physical[i].UUID == "pv-"+letter {
+				g.Physical[i].Extents = g.Physical[i].Allocated + free
+				return g
+			}
+		}
+		g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + letter, UUID: "pv-" + letter, Extents: free})
+		return g
+	}
+	of := func(kind string, legs []string, free ...any) lvm.Group {
+		g := raid(kind, 100, legs...)
+		for i := 0; i < len(free); i += 2 {
+			g = resize(g, free[i].(string), int64(free[i+1].(int)))
+		}
+		return g
+	}
+	ten, five := []string{"a", "b", "c", "d"}, []string{"a", "b", "c"}
+	for _, tt := range []struct {
+		name string
+		g    lvm.Group
+		want rounds // in extents
+	}{
+		{"nothing free", of("raid5", five, "a", 6, "b", 6, "c", 6), nil},
+		{"each leg goes on where it is", of("raid5", five, "a", 16, "b", 26, "c", 6+20), rounds{{20, paths("abc")}}},
+		{"one larger disk", of("raid5", five, "a", 6, "b", 6, "c", 500), nil},
+		{"larger disks for all", of("raid10", ten, "a", 206, "b", 206, "c", 206, "d", 306), rounds{{400, paths("abcd")}}},
+		{"too few added", of("raid5", five, "a", 6, "b", 6, "c", 6, "e", 106, "f", 106), nil},
+		{"a larger one and two added aren't three added", of("raid5", five, "a", 106, "b", 6, "c", 6, "e", 106, "f", 106), nil},
+		{"as many as legs added", of("raid5", five, "a", 6, "b", 6, "c", 6, "e", 106, "f", 206, "g", 156), rounds{{200, paths("fge")}}},
+		{"both", of("raid10", ten, "a", 16, "b", 16, "c", 16, "d", 16, "e", 106, "f", 106, "g", 106, "h", 106, "i", 306),
+			rounds{{20, paths("abcd")}, {200, paths("iefg")}}},
+		{"a leg on two disks", of("raid5", []string{"ad", "be", "cf"}, "a", 6, "b", 6, "c", 6, "d", 26, "e", 16, "f", 36), rounds{{20, paths("adbecf")}}},
+	} {
+		v, _ := tt.g.Volume("thinpool_tdata")
+		got := roomOf(tt.g, v, keptFree(tt.g))
+		for i := range got {
+			got[i].bytes /= 4 * mib
+		}
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(round{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+	if got := (rounds{{20, nil}, {30, nil}}).atMost(25); got.bytes() != 25 || len(got) != 2 {
+		t.Errorf("at most 25: %+v", got)
+	}
+}
+
+func TestAddingDisks(t *testing.T) {
+	for _, tt := range []struct {
+		name, layout string
+		g            lvm.Group
+		disks        string // that the configuration names
+		steps        string // disks that are added
+		problem      string
+	}{
+		{"raid10, four more", RAID10, raid("raid10", 40, "a", "b", "c", "d"), "abcdefgh", "efgh", ""},
+		{"raid10, two more", RAID10, raid("raid10", 40, "a", "b", "c", "d"), "abcdef", "", "disk E, F yet: its data lies on 4 disks, each with as much of it, and grows by 4 disks at a time; 2 more are lacking"},
+		{"raid5, four more", RAID5, raid("raid5", 40, "a", "b", "c"), "abcdefg", "def", "disk G yet: its data lies on 3 disks, each with as much of it, and grows by 3 disks at a time; 2 more are lacking"},
+		{"raid6", RAID6, raid("raid6", 40, "a", "b", "c", "d", "e"), "abcdefghij", "fghij", ""},
+		{"mirror, a third copy", Mirror, raid("raid1", 40, "a", "b"), "abc", "c", ""},
+	} {
+		spec := Spec{Name: "tank", Layout: tt.layout, Volumes: []VolumeSpec{{Name: "vm1", Size: 64 * mib}}}
+		for _, l := range tt.disks {
+			spec.Disks = append(spec.Disks, strings.ToUpper(string(l)))
+		}
+		p := Make(spec, using(facts(tt.disks, tt.g)), nil)
+		var want []Step
+		for _, l := range tt.steps {
+			want = append(want, stamp(string(l), false), AddDisk{Pool: "tank", Disk: strings.ToUpper(string(l)), Path: "/dev/sd" + string(l)})
+		}
+		if diff := cmp.Diff(want, p.Steps); diff != "" {
+			t.Errorf("%s: steps (-want +got):\n%s", tt.name, diff)
+		}
+		text := fmt.Sprint(p.Problems)
+		if tt.problem != "" && !strings.Contains(text, tt.problem) || tt.problem == "" && strings.Contains(text, "can't use") {
+			t.Errorf("%s: problems %s, want %q", tt.name, text, tt.problem)
+		}
+	}
+}
+
+// A leg that lies on two disks loses one: LVM moves it as a whole, for which there
+// must be room.
+func TestLossAfterGrowing(t *testing.T) {
+	lose := func(letters string) Facts {
+		f := using(facts(letters, raid("raid10", 40, "ae", "bf", "cg", "dh")))
+		f.Disks = f.Disks[1:]
+		g := &f.LVM.Groups[0]
+		g.Missing, g.Physical[0].Path, g.Physical[0].Missing = 1, "", true
+		for i := range g.Logical {
+			v := &g.Logical[i]
+			if len(v.Devices) > 0 && v.Devices[0] == "/dev/sda" {
+				v.Devices[0], v.Partial = "[unknown]", true
+			}
+		}
+		f.Devices["tank-thinpool_tdata"] = lvm.Device{Raid: &lvm.Raid{Legs: "DAAA", Action: "idle"}}
+		f.Devices["tank-thinpool_tmeta"] = lvm.Device{Raid: &lvm.Raid{Legs: "DA", Action: "idle"}}
+		f.Newest = map[string][]string{"uuid-tank": pvs("b", "c", "d", "f", "g", "h")}
+		return f
+	}
+	spec := Spec{Name: "tank", Layout: RAID10, Disks: strings.Split("A B C D E F G H X Y", " "), Volumes: []VolumeSpec{{Name: "vm1", Size: 64 * mib}}}
+
+	// What is on E, the other half of the leg, isn't the newest.
+	f := lose("abcdefgh")
+	if diff := cmp.Diff(f.Newest["uuid-tank"], f.newest(f.LVM.Groups[0])); diff != "" {
+		t.Errorf("newest (-want +got):\n%s", diff)
+	}
+	if c := diagnose(f.LVM.Groups[0], f); c.State != Absent || fmt.Sprint(c.Disks) != "[A]" {
+		t.Errorf("%+v", c)
+	}
+	small := func(f Facts, size int64) Facts {
+		for i := range f.Disks {
+			f.Disks[i].Size = size
+		}
+		return f
+	}
+	if p := Make(spec, small(lose("abcdefghx"), 200*mib), nil); len(p.Steps) > 0 || !strings.Contains(fmt.Sprint(p.Problems), "disk X is too small for what pool tank has lost: 360 MiB are needed, on one disk or on several") {
+		t.Errorf("one small disk: %+v", p)
+	}
+	p := Make(spec, small(lose("abcdefghxy"), 200*mib), nil)
+	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx"}, stamp("y", false), AddDisk{"tank", "Y", "/dev/sdy"}}, p.Steps); diff != "" {
+		t.Errorf("two small disks (-want +got):\n%s", diff)
+	}
+	p = Make(spec, small(lose("abcdefghxy"), 400*mib), nil)
+	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx"}}, p.Steps); diff != "" {
+		t.Errorf("a large disk (-want +got):\n%s", diff)
+	}
+
+	// Both are there now; the metadata needs one of them only.
+	f = lose("abcdefghxy")
+	g := &f.LVM.Groups[0]
+	for _, l := range "xy" {
+		g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + string(l), UUID: "pv-" + string(l), Extents: 60})
+		g.Tags = append(g.Tags, memberTag("pv-"+string(l), strings.ToUpper(string(l))))
+	}
+	p = Make(spec, f, nil)
+	if diff := cmp.Diff([]Step{
+		RepairVolume{"tank", "thinpool_tmeta", "X", paths("x")},
+		RepairVolume{"tank", "thinpool_tdata", "Y, X", paths("yx")}, // Y is emptier then
+	}, p.Steps); diff != "" {
+		t.Errorf("repair (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnused(t *testing.T) {
+	larger := func(g lvm.Group, letter string, extents int64) lvm.Group {
+		for i := range g.Physical {
+			if g.Physical[i].UUID == "pv-"+letter {
+				g.Physical[i].Extents += extents
+				return g
+			}
+		}
+		g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + letter, UUID: "pv-" + letter, Extents: extents})
+		return g
+	}
+	for _, tt := range []struct {
+		name string
+		g    lvm.Group
+		want []string // disk, MiB, words
+	}{
+		{"all alike", raid("raid5", 40, "a", "b", "c"), nil},
+		{"a larger one", larger(raid("raid5", 40, "a", "b", "c"), "b", 100), []string{"B", "400", "smallest, which is on disk A; replace"}},
+		{"a leg on two disks", larger(raid("raid5", 40, "ad", "be", "cf"), "e", 100), []string{"E", "400", "disk A, D"}},
+		{"too few added", larger(raid("raid5", 40, "a", "b", "c"), "e", 100), []string{"E", "376", "add 2 more"}},
+		{"one copy", lvm.Group{ExtentSize: 4 * mib, Physical: []lvm.PhysicalVolume{{Extents: 100}}}, nil},
+	} {
+		got := facts("abcdef", tt.g).unused(tt.g)
+		if len(got) != len(tt.want)/3 {
+			t.Errorf("%s: %+v", tt.name, got)
+		} else if len(got) == 1 && (got[0].Disk != tt.want[0] || fmt.Sprint(got[0].Bytes/mib) != tt.want[1] || !strings.Contains(got[0].Why, tt.want[2])) {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+}
