@@ -129,6 +129,9 @@ func TestVolumes(t *testing.T) {
 	if said := m.apply(t, volumesTOML(clone, served...)); !strings.Contains(said, "vm1 is new") {
 		t.Errorf("sanctl config apply says\n%s", said)
 	}
+	m.tank(t, "the thick volume is cleared", func(p status.Pool) bool {
+		return slices.ContainsFunc(p.Volumes, func(v status.Volume) bool { return v.Name == "fat" && v.Cleared == nil })
+	})
 	m.holds(t, "golden", iqnGolden, 0, 0x22, "8M")
 	m.holds(t, "the snapshot", iqnGolden, 1, 0x11, "8M")
 	m.holds(t, "the clone", iqnClone, 0, 0x11, "8M")
@@ -189,6 +192,7 @@ func TestVolumes(t *testing.T) {
 
 	m.bigClone(t, served)
 	m.schedule(t, volumesTOML(cloneOf("web", "golden@monday"), served...))
+	m.growsThick(t, volumesTOML(cloneOf("web", "golden@monday"), served...))
 
 	// What sanctl has said is there after a power cut.
 	m.sanctl(t, "golden@last", "volume snapshot golden last")
@@ -212,6 +216,25 @@ func TestVolumes(t *testing.T) {
 		}
 	}
 	t.Error("the snapshot isn't there after the power cut")
+}
+
+// growsThick makes the thick volume larger while it is served.
+func (m *machine) growsThick(t *testing.T, text string) {
+	t.Helper()
+	small := "name = \"fat\"\npool = \"tank\"\nsize = \"32MiB\""
+	larger := strings.Replace(text, small, strings.Replace(small, "32", "40", 1), 1)
+	if said := m.apply(t, larger); !strings.Contains(said, "32MiB -> 40MiB") {
+		t.Errorf("sanctl config apply says\n%s", said)
+	}
+	for end := time.Now().Add(time.Minute); !strings.Contains(run(t, "iscsi-readcapacity16", m.lun(iqnGolden, 3)), "41943040"); time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			t.Fatal("the thick volume doesn't grow")
+		}
+	}
+	m.holds(t, "the thick volume after it has grown", iqnGolden, 3, 0x55, "8M")
+	if out := run(t, "qemu-io", "-f", "raw", "-c", "read -P 0 32M 8M", "-c", "write -P 0x56 36M 4M", "-c", "flush", m.lun(iqnGolden, 3)); strings.Contains(out, "verification failed") {
+		t.Errorf("what the thick volume has got isn't clear:\n%s", out)
+	}
 }
 
 // numberOf is the LUN as which something is served.

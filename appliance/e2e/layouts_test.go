@@ -1,0 +1,502 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sanstick/appliance/status"
+	"sanstick/imagebuild/qemu"
+)
+
+// A layoutRow is a pool of one layout, and a LUN on it.
+type layoutRow struct {
+	layout string
+	disks  []string // serial numbers
+	more   []string // that are added
+	fresh  []string // that take the place of the first one
+	spare  string   // that takes another one's place by itself; empty: none
+	// away are disks without which, together, the pool must go on afterwards: so what
+	// is on the fresh ones is needed.
+	away []string
+
+	thin  bool   // it has no thick volume
+	wrote []byte // the pattern of each block that was acknowledged and flushed
+	next  int
+}
+
+func layoutRows() []*layoutRow {
+	return []*layoutRow{
+		{layout: "raid10", disks: []string{"T-A", "T-B", "T-C", "T-D"}, more: []string{"T-E", "T-F", "T-G", "T-H"}, fresh: []string{"T-N", "T-O"}, away: []string{"T-B", "T-D"}},
+		{layout: "raid5", disks: []string{"V-A", "V-B", "V-C"}, fresh: []string{"V-N"}, away: []string{"V-B"}},
+		{layout: "raid6", disks: []string{"X-A", "X-B", "X-C", "X-D", "X-E"}, fresh: []string{"X-N"}, away: []string{"X-B", "X-C"}},
+		{layout: "mirror", disks: []string{"M-A", "M-B"}, more: []string{"M-C"}, fresh: []string{"M-N"}, away: []string{"M-B", "M-C"}},
+	}
+}
+
+const (
+	layoutPatience = 5 * time.Minute // with a machine that has much to do, and others beside it
+	layoutBlocks   = 24              // of a MiB, of each LUN 0
+	thickPattern   = 0xee            // that fills each LUN 1
+)
+
+func (r *layoutRow) iqn() string { return "iqn.2006-12.test.sanstick:" + r.layout }
+
+// fat is the row's thick volume.
+func (r *layoutRow) fat() string { return "fat-" + r.layout }
+
+// toml is the configuration of the row, with more in its [[pool]].
+func (r *layoutRow) toml(more string) string {
+	thick, also := "", ""
+	if !r.thin {
+		also = fmt.Sprintf(", %q", r.fat())
+		thick = fmt.Sprintf("[[volume]]\nname = %q\npool = %q\nsize = \"8MiB\"\nthick = true", r.fat(), r.layout)
+	}
+	return fmt.Sprintf(`
+[[pool]]
+name   = %[1]q
+disks  = ["%[2]s"]
+layout = %[1]q
+%[4]s
+
+[[volume]]
+name = "on-%[1]s"
+pool = %[1]q
+size = "%[5]dMiB"
+%[6]s
+
+[[target]]
+name       = %[1]q
+iqn        = %[3]q
+volumes    = ["on-%[1]s"%[7]s]
+initiators = ["*"]
+`, r.layout, strings.Join(r.disks, `", "`), r.iqn(), more, layoutBlocks, thick, also)
+}
+
+// A rack is a machine with a pool of each layout.
+type rack struct {
+	*machine
+	dir     string
+	applied int // configurations
+}
+
+// disk is a disk of 128 MiB; blank at first.
+func (k *rack) disk(t *testing.T, serial string) qemu.Disk {
+	t.Helper()
+	path := filepath.Join(k.dir, serial+".img")
+	if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		if err := f.Truncate(128 << 20); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	return qemu.Disk{Path: path, Serial: serial, Bus: qemu.SCSI}
+}
+
+func (k *rack) plug(t *testing.T, serials ...string) {
+	t.Helper()
+	for _, s := range serials {
+		if err := k.Plug(t.Context(), k.disk(t, s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (k *rack) unplug(t *testing.T, serials ...string) {
+	t.Helper()
+	for _, s := range serials {
+		if err := k.Unplug(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (k *rack) slow(t *testing.T, serial string, iops int) {
+	t.Helper()
+	if err := k.Break(t.Context(), serial, qemu.Fault{IOPS: iops}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// write writes and flushes the next blocks of a row's LUN.
+func (k *rack) write(t *testing.T, r *layoutRow, n int) {
+	t.Helper()
+	var args []string
+	at := func(i int) (block int, pattern byte) { return i % layoutBlocks, byte(1 + i%250) }
+	for i := r.next; i < r.next+n; i++ {
+		block, pattern := at(i)
+		args = append(args, "-c", fmt.Sprintf("write -P %d %dM 1M", pattern, block))
+	}
+	if err := k.qemuIO(t, r, append(args, "-c", "flush")); err != nil {
+		t.Errorf("%s: writing failed: %v", r.layout, err)
+		return
+	}
+	for i := r.next; i < r.next+n; i++ {
+		block, pattern := at(i)
+		r.wrote[block] = pattern
+	}
+	r.next += n
+}
+
+// check reads all that was acknowledged.
+func (k *rack) check(t *testing.T, r *layoutRow) {
+	t.Helper()
+	var args []string
+	for block, pattern := range r.wrote {
+		if pattern != 0 {
+			args = append(args, "-c", fmt.Sprintf("read -P %d %dM 1M", pattern, block))
+		}
+	}
+	if err := k.qemuIO(t, r, args); err != nil {
+		t.Errorf("%s: what was written isn't there: %v", r.layout, err)
+	}
+	k.holds(t, r.fat(), r.iqn(), 1, thickPattern, "8M")
+}
+
+func (k *rack) qemuIO(t *testing.T, r *layoutRow, args []string) error {
+	ctx, cancel := context.WithTimeout(t.Context(), layoutPatience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "qemu-io", append([]string{"-f", "raw", k.url(r.iqn())}, args...)...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "failed") {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
+// during does something while an initiator writes.
+func (k *rack) during(t *testing.T, r *layoutRow, do func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			k.write(t, r, 2)
+		}
+	}()
+	defer func() { cancel(); <-done }()
+	time.Sleep(500 * time.Millisecond)
+	do()
+	time.Sleep(time.Second)
+}
+
+// reaches waits until the status tells that state of a row's pool, with these
+// words, and returns what it says.
+func (k *rack) reaches(t *testing.T, r *layoutRow, state string, words ...string) status.Pool {
+	t.Helper()
+	return k.pool(t, r, state+" "+strings.Join(words, " "), func(p status.Pool) bool {
+		return p.State == state && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(p.Detail, w) })
+	})
+}
+
+// applies has the machine go over to another configuration, however long that takes.
+func (k *rack) applies(t *testing.T, toml string) {
+	t.Helper()
+	k.applied++
+	k.shell(t, fmt.Sprintf("(%s </dev/null >/tmp/new.toml; sanctl config apply --force /tmp/new.toml; echo APPLIED-%d-$?) >/tmp/said 2>&1 & true", k.fetched(t, toml), k.applied))
+	var said string
+	for end := time.Now().Add(layoutPatience); time.Now().Before(end); time.Sleep(time.Second) {
+		if said = k.shell(t, "cat /tmp/said"); strings.Contains(said, fmt.Sprintf("APPLIED-%d-0", k.applied)) {
+			return
+		}
+	}
+	t.Fatalf("the configuration isn't applied; sanctl says\n%s", said)
+}
+
+// pool waits until the status of a row's pool is as it should be.
+func (k *rack) pool(t *testing.T, r *layoutRow, what string, is func(status.Pool) bool) status.Pool {
+	t.Helper()
+	var last status.Pool
+	for end := time.Now().Add(layoutPatience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		pools := k.status(t).Pools
+		i := slices.IndexFunc(pools, func(p status.Pool) bool { return p.Name == r.layout })
+		if i < 0 {
+			t.Fatalf("pool %s isn't in the status", r.layout)
+		}
+		if last = pools[i]; is(last) {
+			return last
+		}
+	}
+	t.Fatalf("pool %s never is %s: %+v", r.layout, what, last)
+	return last
+}
+
+// TestLayouts has a pool of each layout that bears a loss, two in a machine. Each
+// loses a disk under I/O, fills a blank one, and then needs what is on that one.
+func TestLayouts(t *testing.T) {
+	for pair := range slices.Chunk(layoutRows(), 2) {
+		t.Run(pair[0].layout+" and "+pair[1].layout, func(t *testing.T) { layouts(t, pair) })
+	}
+}
+
+func layouts(t *testing.T, rows []*layoutRow) {
+	s := &site{dir: t.TempDir()}
+	s.stick = filepath.Join(s.dir, "stick.img")
+	k := &rack{dir: s.dir}
+	var disks []qemu.Disk
+	for _, r := range rows {
+		r.wrote = make([]byte, layoutBlocks)
+		for _, d := range r.disks {
+			disks = append(disks, k.disk(t, d))
+		}
+	}
+	s.configure(t, layoutsTOML(rows))
+	k.machine = s.boot(t, disks...)
+	// Making pools takes its time, and nothing is served before.
+	for end := time.Now().Add(3 * bootTime); k.tryLogin(t.Context(), rows[0].iqn()) != nil && time.Now().Before(end); {
+		time.Sleep(time.Second)
+	}
+	for _, r := range rows {
+		k.awaitLUN(t, r.iqn())
+		k.write(t, r, layoutBlocks)
+		k.awaitThick(t, r)
+		run(t, "qemu-io", "-f", "raw", "-c", fmt.Sprintf("write -P %#x 0 8M", thickPattern), "-c", "flush", k.lun(r.iqn(), 1))
+	}
+	t.Logf("%.0f s until both pools were there and written", time.Since(k.started).Seconds())
+	for _, r := range rows {
+		k.reaches(t, r, "healthy")
+		for _, step := range []struct {
+			name string
+			only string // on this layout
+			do   func(*testing.T)
+		}{
+			{"adding disks", "raid10", func(t *testing.T) { k.grows(t, rows, r) }},
+			{"adding a disk", "mirror", func(t *testing.T) { k.grows(t, rows, r) }},
+			{"losing a disk", "", func(t *testing.T) { k.loses(t, r) }},
+			{"a thick volume", "raid5", func(t *testing.T) { k.clears(t, rows, r) }},
+			{"replacing a disk", "raid5", func(t *testing.T) { k.replaces(t, r) }},
+			{"comparing", "raid6", func(t *testing.T) { k.scrubs(t, r) }},
+			{"a spare", "mirror", func(t *testing.T) { k.spares(t, rows, r) }},
+		} {
+			if step.only != "" && step.only != r.layout {
+				continue
+			}
+			if !t.Run(r.layout+", "+step.name, func(t *testing.T) {
+				start := time.Now()
+				step.do(t)
+				k.check(t, r)
+				t.Logf("%.0f s", time.Since(start).Seconds())
+			}) {
+				return
+			}
+		}
+	}
+}
+
+func layoutsTOML(rows []*layoutRow) string {
+	text := "hostname = \"attic\"\n"
+	for _, r := range rows {
+		more := `spare_after = "20m"`
+		if r.spare != "" {
+			more = fmt.Sprintf("spare_after = \"5s\"\nspares = [%q]", r.spare)
+		}
+		text += r.toml(more)
+	}
+	return text
+}
+
+// grows adds the row's further disks to the configuration, under an initiator.
+func (k *rack) grows(t *testing.T, rows []*layoutRow, r *layoutRow) {
+	before := k.reaches(t, r, "healthy")
+	r.disks = append(r.disks, r.more...)
+	k.during(t, r, func() {
+		k.plug(t, r.more...)
+		k.applies(t, layoutsTOML(rows))
+	})
+	after := k.pool(t, r, "grown", func(p status.Pool) bool {
+		return p.State == "healthy" && len(p.Disks) == len(r.disks) && (r.layout == "mirror" || p.Size > before.Size*3/2 && p.Size-p.Room > before.Size-before.Room)
+	})
+	t.Logf("size %d MiB, was %d; the thin pool has %d, had %d", after.Size>>20, before.Size>>20, (after.Size-after.Room)>>20, (before.Size-before.Room)>>20)
+	// No disk has two legs of one volume.
+	said := k.shell(t, fmt.Sprintf("lvm lvs -a --noheadings -o lv_name,devices %s", r.layout))
+	on := map[string]string{} // volume and disk: leg
+	for line := range strings.Lines(said) {
+		f := strings.Fields(strings.ReplaceAll(line, ",", " "))
+		if len(f) < 2 || !strings.Contains(f[0], "_rimage_") {
+			continue
+		}
+		volume, _, _ := strings.Cut(f[0], "_rimage_")
+		for _, d := range f[1:] {
+			disk, _, _ := strings.Cut(d, "(")
+			if other := on[volume+disk]; other != "" && other != f[0] {
+				t.Errorf("%s and %s are both on %s", other, f[0], disk)
+			}
+			on[volume+disk] = f[0]
+		}
+	}
+	if len(on) < len(r.disks) {
+		t.Errorf("LVM says\n%s", said)
+	}
+}
+
+// loses has a row lose a disk under I/O and fill another one, and then be without
+// others.
+func (k *rack) loses(t *testing.T, r *layoutRow) {
+	k.during(t, r, func() { k.unplug(t, r.disks[0]) })
+	k.reaches(t, r, "degraded-absent", r.disks[0])
+	k.write(t, r, 4)
+	k.check(t, r)
+
+	k.during(t, r, func() { k.plug(t, r.fresh...) })
+	k.pool(t, r, "with disk "+r.fresh[0], func(p status.Pool) bool { return slices.Contains(p.Disks, r.fresh[0]) })
+	k.slow(t, r.fresh[0], 10)
+	if p := k.reaches(t, r, "rebuilding", r.fresh[0]); p.Progress >= 100 {
+		t.Errorf("progress %v", p.Progress)
+	}
+	k.write(t, r, 4)
+	k.slow(t, r.fresh[0], 0)
+	p := k.reaches(t, r, "healthy")
+	if !slices.Contains(p.Disks, r.fresh[0]) || slices.Contains(p.Disks, r.disks[0]) || len(p.Missing) > 0 {
+		t.Errorf("disks %v, missing %v", p.Disks, p.Missing)
+	}
+
+	k.during(t, r, func() { k.unplug(t, r.away...) })
+	k.reaches(t, r, "degraded-absent", r.away...)
+	k.write(t, r, 2)
+	k.check(t, r)
+	k.plug(t, r.away...)
+	k.reaches(t, r, "healthy")
+}
+
+// awaitThick waits until the row's thick volume is cleared and served.
+func (k *rack) awaitThick(t *testing.T, r *layoutRow) {
+	t.Helper()
+	k.pool(t, r, "cleared", func(p status.Pool) bool {
+		return slices.ContainsFunc(p.Volumes, func(v status.Volume) bool { return v.Name == r.fat() && v.Cleared == nil })
+	})
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+		for _, target := range k.status(t).Targets {
+			if slices.ContainsFunc(target.LUNs, func(l status.LUN) bool { return l.Volume == r.fat() }) {
+				return
+			}
+		}
+	}
+	t.Fatalf("%s isn't served", r.fat())
+}
+
+// clears deletes the thick volume for good and makes another one, in which nothing of
+// the first one is left. Nor is it on the disks.
+func (k *rack) clears(t *testing.T, rows []*layoutRow, r *layoutRow) {
+	remains := func() (n int) { // blocks of 4 KiB
+		want := bytes.Repeat([]byte{thickPattern}, 4096)
+		for _, serial := range slices.Concat(r.disks, r.fresh) {
+			b, err := os.ReadFile(filepath.Join(k.dir, serial+".img"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for block := range slices.Chunk(b, 4096) {
+				if bytes.Equal(block, want) {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	// With a signature at its beginning, about which LVM would ask.
+	old := bytes.Repeat([]byte{thickPattern}, 8<<20)
+	copy(old[4086:], "SWAPSPACE2")
+	file := filepath.Join(k.dir, "thick")
+	if err := os.WriteFile(file, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", file, k.lun(r.iqn(), 1))
+	before := remains()
+	r.thin = true
+	k.applies(t, layoutsTOML(rows))
+	k.sanctl(t, "is in the trash", "volume delete --yes "+r.fat())
+	trash := regexp.MustCompile(`trash\+[^ \r\n]+`).FindString(k.sanctl(t, "trash+", "volume trash"))
+	k.sanctl(t, "", "volume purge --yes "+trash)
+	r.thin = false
+	k.applies(t, layoutsTOML(rows))
+	k.awaitThick(t, r)
+	k.holds(t, "the new thick volume", r.iqn(), 1, 0, "8M")
+	after := remains()
+	t.Logf("%d blocks of the old volume were on the disks, and %d are", before, after)
+	if before < 2048 || after > before/2 { // a disk that was lost still has its part
+		t.Errorf("%d blocks of the old volume were on the disks, and %d are", before, after)
+	}
+	run(t, "qemu-io", "-f", "raw", "-c", fmt.Sprintf("write -P %#x 0 8M", thickPattern), "-c", "flush", k.lun(r.iqn(), 1))
+}
+
+// replaces puts a disk in the place of one that is well.
+func (k *rack) replaces(t *testing.T, r *layoutRow) {
+	const fresh = "V-R"
+	old := r.away[0]
+	k.plug(t, fresh)
+	k.machine.disk(t, fresh, "blank")
+	k.during(t, r, func() {
+		if said := k.shell(t, fmt.Sprintf("sanctl disk replace %s %s", old, fresh)); !strings.Contains(said, "is being filled") {
+			t.Errorf("sanctl disk replace says\n%s", said)
+		}
+	})
+	p := k.pool(t, r, "rebuilt", func(p status.Pool) bool {
+		return p.State == "healthy" && slices.Contains(p.Disks, fresh) && !slices.Contains(p.Disks, old)
+	})
+	if len(p.Disks) != 3 || len(p.Missing) > 0 {
+		t.Errorf("disks %v, missing %v", p.Disks, p.Missing)
+	}
+	k.unplug(t, r.fresh...)
+	k.write(t, r, 2)
+	k.reaches(t, r, "degraded-absent", r.fresh...)
+	k.check(t, r)
+	k.plug(t, r.fresh...)
+	k.reaches(t, r, "healthy")
+}
+
+// scrubs compares a pool's data with its parity: first when all is well, and then
+// when something else is on one of its disks, where no volume has anything.
+func (k *rack) scrubs(t *testing.T, r *layoutRow) {
+	last := r.disks[len(r.disks)-1]
+	for _, bad := range []bool{false, true} {
+		name := k.machine.disk(t, last, "pool "+r.layout).Name
+		if bad {
+			k.shell(t, fmt.Sprintf("dd if=/dev/urandom of=/dev/%s bs=65536 count=16 seek=1000; sync", name)) // 64 MiB behind its beginning
+		}
+		k.slow(t, last, 10)
+		if said := k.shell(t, "sanctl pool scrub "+r.layout); !strings.Contains(said, "are being compared") {
+			t.Errorf("sanctl pool scrub says\n%s", said)
+		}
+		if p := k.reaches(t, r, "checking"); p.Progress >= 100 {
+			t.Errorf("progress %v", p.Progress)
+		}
+		k.slow(t, last, 0)
+		p := k.reaches(t, r, "healthy")
+		if (p.Mismatches > 0) != bad || strings.Contains(p.Detail, "sectors differ") != bad {
+			t.Errorf("something else on disk %s: %v; %d sectors differ: %s", last, bad, p.Mismatches, p.Detail)
+		}
+	}
+}
+
+// spares loses a disk for good, and the spare that the configuration names takes its
+// place by itself.
+func (k *rack) spares(t *testing.T, rows []*layoutRow, r *layoutRow) {
+	r.spare = "M-S"
+	k.plug(t, r.spare)
+	k.machine.disk(t, r.spare, "blank")
+	k.applies(t, layoutsTOML(rows))
+	lost := r.away[0]
+	k.during(t, r, func() { k.unplug(t, lost) })
+	p := k.pool(t, r, "with its spare", func(p status.Pool) bool { return p.State == "healthy" && slices.Contains(p.Disks, r.spare) })
+	if len(p.Disks) != 3 || len(p.Missing) > 0 || slices.Contains(p.Disks, lost) {
+		t.Errorf("disks %v, missing %v", p.Disks, p.Missing)
+	}
+	k.check(t, r)
+	others := slices.DeleteFunc(p.Disks, func(d string) bool { return d == r.spare })
+	r.spare = "" // and 20 minutes again until a pool goes on without a disk for good
+	k.applies(t, layoutsTOML(rows))
+	k.unplug(t, others...)
+	k.write(t, r, 2)
+	k.check(t, r)
+	k.plug(t, others...)
+	k.reaches(t, r, "healthy")
+}
