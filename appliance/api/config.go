@@ -1,6 +1,10 @@
 package api
 
-import "sanstick/appliance/status"
+import (
+	"time"
+
+	"sanstick/appliance/status"
+)
 
 // ReadConfig gives the user's configuration file as it is.
 var ReadConfig = Download[ReadConfigRequest, ReadConfigAnswer]{"config.read"}
@@ -31,4 +35,31 @@ type ApplyConfigAnswer struct {
 	Interrupts []string         `json:"interrupts,omitempty"` // whose work that interrupts
 	Warnings   []string         `json:"warnings,omitempty"`
 	Problems   []status.Problem `json:"problems,omitempty"` // of the appliance, afterwards
+}
+
+// AdoptConfig goes on with the configuration that the data disks keep: what was
+// on a stick that died is written to this one, and the appliance starts again
+// with it.
+var AdoptConfig = Verb[AdoptConfigRequest, AdoptConfigAnswer]{"config.adopt"}
+
+// AdoptConfigRequest says which one.
+type AdoptConfigRequest struct {
+	From  string `json:"from,omitempty"`  // host name or ID of the appliance; empty: the only one
+	Check bool   `json:"check,omitempty"` // only say what is there
+	Force bool   `json:"force,omitempty"` // although this stick has a configuration, or a disk is missing
+}
+
+// AdoptConfigAnswer says what is kept, or what was adopted.
+type AdoptConfigAnswer struct {
+	Kept   []KeptConfig `json:"kept"` // with Check: all; otherwise the one that was adopted
+	Config string       `json:"config,omitempty"`
+}
+
+// A KeptConfig is a configuration that data disks keep.
+type KeptConfig struct {
+	Appliance string    `json:"appliance"` // its ID
+	Hostname  string    `json:"hostname"`
+	Time      time.Time `json:"time"` // when it was written, by that appliance's clock
+	Disks     []string  `json:"disks"`
+	Pools     []string  `json:"pools"` // that these disks belong to
 }

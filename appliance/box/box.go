@@ -95,7 +95,7 @@ func (o *Options) defaults() {
 func Run(ctx context.Context, o Options) error {
 	o.defaults()
 	target.SpareProcs()
-	b := &box{o: &o, log: o.Log, started: time.Now(), boot: newBootPhases(sys.BootLog{Path: o.BootLog}, o.Log)}
+	b := &box{o: &o, log: o.Log, started: time.Now(), adopted: make(chan struct{}, 1), boot: newBootPhases(sys.BootLog{Path: o.BootLog}, o.Log)}
 	b.openStick(ctx)
 	b.boot.add("stick", b.started, time.Now())
 	b.portal = b.advertised()
@@ -119,10 +119,11 @@ func Run(ctx context.Context, o Options) error {
 		Units: b.storage.space, Numbers: b.storage.numbersOf,
 	}
 	if b.stick != nil {
-		po.Witness = newWitness(o.StickDir, b.stick.write, b.log)
+		po.Witness = newWitness(o.StickDir, b.writeStick, b.log)
 		po.Ledger = newLedger(o.StickDir, b.stick.write, b.log)
 	}
 	b.pools = pool.New(po)
+	b.copies = b.newCopies()
 	tasks := []task.Task{
 		b.network,
 		task.Func("boot phases", b.noteNetwork),
@@ -131,6 +132,7 @@ func Run(ctx context.Context, o Options) error {
 		task.Restart("API", b.log, func() task.Task {
 			return api.New(api.Options{Log: b.log, Socket: o.Socket, Status: b.snapshot, Actions: b.actions()})
 		}),
+		task.Func("stick's copies", b.keepCopies),
 		task.Restart("console", b.log, func() task.Task { return task.Func("console", b.show) }),
 	}
 	if b.stick == nil {
@@ -160,6 +162,10 @@ type box struct {
 	network *network.Manager
 	pools   *pool.Manager
 	storage *storage
+	copies  *copies
+	adopted chan struct{} // filled when a configuration was adopted
+
+	stickGone atomic.Bool
 
 	applying sync.Mutex // held while another configuration is applied
 }
@@ -203,6 +209,12 @@ func (b *box) toldKeeping(err error) {
 	}
 }
 
+// writeStick is stick.write for what belongs into the copies, too.
+func (b *box) writeStick(f func() error) error {
+	defer b.copies.changed()
+	return b.stick.write(f)
+}
+
 // lateStick waits for a stick that wasn't there at the start. When it comes,
 // it fails with errLateStick: the daemon ends, and is started again with it.
 func (b *box) lateStick(ctx context.Context) error {
@@ -225,7 +237,7 @@ func (b *box) bootDisks() []string {
 	if b.stick == nil {
 		return nil
 	}
-	return []string{b.stick.part.Disk}
+	return []string{b.stick.disk()}
 }
 
 // advertised returns the portal that the hypervisor told us to name in

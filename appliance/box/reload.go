@@ -19,7 +19,7 @@ import (
 )
 
 func (b *box) configActions() []api.Action {
-	return []api.Action{api.ApplyConfig.Handle(b.applyConfig), api.ReadConfig.Handle(b.readConfig)}
+	return []api.Action{api.ApplyConfig.Handle(b.applyConfig), api.ReadConfig.Handle(b.readConfig), api.AdoptConfig.Handle(b.adoptConfig)}
 }
 
 // readConfig sends the user's file as it is, secrets included: only root may
@@ -93,6 +93,7 @@ func (b *box) goOver(ctx context.Context, file []byte, q api.ApplyConfigRequest,
 	if err := <-r.done; err != nil {
 		return a, err
 	}
+	b.copies.changed()
 	if s, err := b.snapshot(ctx); err == nil {
 		a.Problems = s.Problems
 	}

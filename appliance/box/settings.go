@@ -38,6 +38,7 @@ type settings struct {
 	// remember holds the file's bytes if they are to become the last good
 	// ones, else nil.
 	remember []byte
+	file     []byte // what the configuration was read from, if it is the user's own
 }
 
 // readSettings reads the configuration in dir, the mounted SANSTICK partition.
@@ -59,7 +60,7 @@ func decide(path string, file []byte, fileErr error, good []byte, goodErr error)
 	} else if c, err := config.Parse(configName, file); err != nil {
 		s.status.Errors = messages(err)
 	} else {
-		s.config, s.trusted = c, true
+		s.config, s.trusted, s.file = c, true, file
 		s.status.InForce = inForceFile
 		s.status.Warnings = c.Warnings()
 		if goodErr != nil || !bytes.Equal(file, good) {

@@ -39,6 +39,10 @@ func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
 	s.Problems = append(configProblems(s.Config), problems...)
 	s.Problems = append(s.Problems, b.network.Problems()...)
 	s.Problems = append(s.Problems, targetProblems(s.Targets)...)
+	var stickProblems []status.Problem
+	s.Stick, stickProblems = b.stickStatus(set)
+	s.Problems = append(s.Problems, stickProblems...)
+	s.Problems = append(s.Problems, b.copies.problems(c.Blank() && set.trusted)...)
 	slices.SortStableFunc(s.Problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })
 	s.Health = status.OK
 	for _, p := range s.Problems {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,17 +28,25 @@ const (
 )
 
 // stick is the mounted SANSTICK partition. It is read-only but for the moments
-// in which the box writes to it, so that a power cut finds it clean.
+// in which the box writes to it, so that a power cut finds it clean. It may be
+// pulled out while the box runs, and come back, or another one in its place.
 type stick struct {
 	mounter sys.Mounter
-	part    disk.Partition
+	sysfs   string
 	dir     string
-	writing sync.Mutex
+	writes  atomic.Int64 // since the start
+
+	mu   sync.Mutex // held while the stick is writable
+	part disk.Partition
+	seq  string // tells one device from another that has the same name later
 }
 
 // busyLimit is how long the stick may be busy after it was written to. A program
 // that is being started has the daemon's open files for a moment.
 const busyLimit = 5 * time.Second
+
+// errGone says that the stick was pulled out.
+var errGone = errors.New("the stick isn't here: plug it in, or another one with a partition labelled " + stickLabel)
 
 // errNoStick says that no SANSTICK partition appeared in time.
 var errNoStick = errors.New("no partition labelled " + stickLabel + " was found")
@@ -49,7 +60,7 @@ func mountStick(ctx context.Context, o *Options) (*stick, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stick{mounter: o.Mounter, part: part, dir: o.StickDir}
+	s := &stick{mounter: o.Mounter, sysfs: o.SysDir, part: part, dir: o.StickDir, seq: diskSeq(o.SysDir, part.Disk)}
 	mounts, err := sys.Mounts(o.ProcDir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell whether the stick is mounted: %w", err)
@@ -62,10 +73,63 @@ func mountStick(ctx context.Context, o *Options) (*stick, error) {
 	if err := os.MkdirAll(o.StickDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the stick's mount point: %w", err)
 	}
-	if err := o.Mounter.Mount(part.Path, o.StickDir, "vfat", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME, stickOptions); err != nil {
+	if err := s.mount(unix.MS_RDONLY); err != nil {
 		return nil, fmt.Errorf("cannot use the stick: %w", err)
 	}
 	return s, nil
+}
+
+func (s *stick) mount(flags uintptr) error {
+	return s.mounter.Mount(s.part.Path, s.dir, "vfat", flags|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME, stickOptions)
+}
+
+// diskSeq is the number that the kernel gives to each disk that comes, and to no
+// other; empty if it doesn't tell, or the disk is gone.
+func diskSeq(sysfs, name string) string {
+	b, err := os.ReadFile(filepath.Join(sysfs, "block", name, "diskseq"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// check tells whether the stick is here. If it was pulled out and has come back,
+// or another one has, that is mounted.
+func (s *stick) check(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ensure(ctx)
+}
+
+// ensure is check for who holds mu.
+func (s *stick) ensure(ctx context.Context) error {
+	if s.seq == "" || diskSeq(s.sysfs, s.part.Disk) == s.seq {
+		return nil
+	}
+	parts, err := disk.FindLabel(ctx, s.sysfs, stickLabel, nil)
+	if len(parts) != 1 {
+		return errGone // with two of them, nobody knows which
+	}
+	if err != nil {
+		return err
+	}
+	// What is mounted is of a device that is gone: nothing can be written to it.
+	if err := s.mounter.Unmount(s.dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	s.part, s.seq = parts[0], diskSeq(s.sysfs, parts[0].Disk)
+	if err := s.mount(unix.MS_RDONLY); err != nil {
+		s.seq = "gone" // so that it is tried again
+		return fmt.Errorf("cannot use the stick: %w", err)
+	}
+	return nil
+}
+
+// disk is the kernel's name of the stick.
+func (s *stick) disk() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.part.Disk
 }
 
 // awaitStick waits for the partition itself. Two of them are refused: which
@@ -98,18 +162,21 @@ func isBlock(e sys.Uevent) bool { return e.Subsystem == "block" }
 
 // write runs f while the stick is writable.
 func (s *stick) write(f func() error) (err error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
-	if err := s.mounter.Mount(s.part.Path, s.dir, "vfat", flags, stickOptions); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.ensure(context.Background()); err != nil {
+		return err
+	}
+	if err := s.mount(unix.MS_REMOUNT); err != nil {
 		return fmt.Errorf("cannot make the stick writable: %w", err)
 	}
+	s.writes.Add(1)
 	defer func() {
 		// Going back to read-only writes out what is left.
-		e := s.mounter.Mount(s.part.Path, s.dir, "vfat", flags|unix.MS_RDONLY, stickOptions)
+		e := s.mount(unix.MS_REMOUNT | unix.MS_RDONLY)
 		for end := time.Now().Add(busyLimit); errors.Is(e, unix.EBUSY) && time.Now().Before(end); {
 			time.Sleep(50 * time.Millisecond)
-			e = s.mounter.Mount(s.part.Path, s.dir, "vfat", flags|unix.MS_RDONLY, stickOptions)
+			e = s.mount(unix.MS_REMOUNT | unix.MS_RDONLY)
 		}
 		if e != nil && err == nil {
 			err = fmt.Errorf("cannot make the stick read-only again: %w", e)

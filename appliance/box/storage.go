@@ -146,6 +146,7 @@ func (s *storage) Run(ctx context.Context) error {
 
 // poolsChanged is told when disks came or went.
 func (s *storage) poolsChanged() {
+	s.box.copies.changed()
 	select {
 	case s.changed <- struct{}{}:
 	default: // it will be looked at anyway

@@ -19,12 +19,17 @@ const DefaultHostname = "sanstick"
 // unique, references resolve and all defaults are filled in.
 type Config struct {
 	Hostname   string
+	Adopt      bool          // what the data disks keep is adopted at once, if this is Blank
 	Trash      time.Duration // how long deleted volumes are kept; 0: package pool's default
 	Interfaces []Interface
 	Pools      []Pool
 	Volumes    []Volume
 	Targets    []Target
 }
+
+// Blank tells whether nothing is configured that has to do with disks, as on a
+// new stick.
+func (c *Config) Blank() bool { return len(c.Pools)+len(c.Volumes)+len(c.Targets) == 0 }
 
 // Interface is the wanted state of one network interface.
 type Interface struct {

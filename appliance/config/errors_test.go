@@ -49,7 +49,7 @@ func TestParseErrors(t *testing.T) {
 
 		// Structure.
 		{"unknown keys", "ntp = 1\nhostnam = 'a'\n" + iface("mtuu = 3\n[interface.match]\nMAC = 'x'"),
-			[]string{"1: ntp: unknown key; remove it (the file takes hostname, interface, pool, target, trash, volume)",
+			[]string{"1: ntp: unknown key; remove it (the file takes adopt, hostname, interface, pool, target, trash, volume)",
 				"2: hostnam: unknown key; did you mean hostname?", "4: interface.mtuu: unknown key; did you mean mtu?",
 				"6: interface.match.MAC: unknown key; did you mean mac?"}},
 		{"unknown section", "\n[[pols]]\nname='x'\n", []string{"2: pols: unknown key; did you mean pool?"}},
@@ -150,6 +150,7 @@ func TestParseErrors(t *testing.T) {
 		{"half a schedule", volume("size = '1GiB'\nsnapshot = {}"), []string{"9: volume.snapshot: every is missing", "9: volume.snapshot: keep is missing"}},
 		{"bad schedule", volume("size = '1GiB'\nsnapshot = {every='1s', keep=0}"), []string{"9: volume.snapshot.every: \"1s\" is too short", "9: volume.snapshot.keep: 0 must be from 1"}},
 		{"schedule without a unit", volume("size = '1GiB'\nsnapshot = {every='60', keep=1}"), []string{"9: volume.snapshot.every: \"60\" is not a time"}},
+		{"bad adopt", "adopt = 'maybe'\n", []string{`1: adopt: "maybe" must be "ask" or "auto"`}},
 		{"bad trash", "trash = '30s'\n", []string{"1: trash: \"30s\" is too short"}},
 
 		// Targets.

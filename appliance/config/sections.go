@@ -8,7 +8,7 @@ import (
 // config builds the Config of a decoded file.
 func (w *walker) config(top map[string]any) *Config {
 	root := w.section(tableTop, "", top)
-	c := &Config{Hostname: root.hostname(), Trash: root.trash()}
+	c := &Config{Hostname: root.hostname(), Adopt: root.adopt(), Trash: root.trash()}
 
 	seen := interfacesSeen{match: map[Match]int{}, address: map[netip.Addr]int{}}
 	for _, s := range w.sections(top, tableInterface) {
@@ -46,6 +46,15 @@ func (s section) hostname() string {
 		return DefaultHostname
 	}
 	return name
+}
+
+// adopt tells whether a configuration on the data disks is adopted at once.
+func (s section) adopt() bool {
+	text, ok := s.text("adopt", `adopt = "auto"`)
+	if ok && text != "auto" && text != "ask" {
+		s.fail("adopt", `%s must be "ask" or "auto"`, show(text))
+	}
+	return text == "auto"
 }
 
 // name reads a section's name and reports a second use of it. seen holds the

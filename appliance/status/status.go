@@ -32,6 +32,7 @@ type Snapshot struct {
 	Health     Health      `json:"health"`
 	Problems   []Problem   `json:"problems,omitempty"` // most urgent first; empty when all is well
 	Config     Config      `json:"config"`
+	Stick      Stick       `json:"stick"`
 	Memory     Memory      `json:"memory"`
 	Interfaces []Interface `json:"interfaces"`
 	Disks      []Disk      `json:"disks"`
@@ -74,6 +75,14 @@ type Config struct {
 	InForce  string   `json:"in_force"`           // "file", "last-good" or "none"
 	Errors   []string `json:"errors,omitempty"`   // what is wrong with the file, with line and key
 	Warnings []string `json:"warnings,omitempty"` // accepted, but worth saying (a target open to anyone)
+}
+
+// Stick tells about the partition with the configuration.
+type Stick struct {
+	Here   bool  `json:"here"`
+	Writes int64 `json:"writes"` // how often it was written to since the appliance has started
+	// Copies are the disks that keep a copy of what is on it now.
+	Copies []string `json:"copies,omitempty"`
 }
 
 // Memory is the machine's memory in bytes.

@@ -12,7 +12,7 @@ import (
 )
 
 func configCommands() []command {
-	return []command{configShow(), configApply()}
+	return []command{configShow(), configApply(), configAdopt()}
 }
 
 func configShow() command {
@@ -116,5 +116,82 @@ func applyText(q api.ApplyConfigRequest, a api.ApplyConfigAnswer) string {
 	}
 	block("Warnings:", a.Warnings)
 	problems(&p, a.Problems)
+	return p.text.String()
+}
+
+func configAdopt() command {
+	var q api.AdoptConfigRequest
+	var yes bool
+	return command{
+		name: "config adopt", args: "[FROM]", max: 1,
+		short: "go on with the configuration that the disks keep",
+		long: `
+Each disk of a pool keeps a copy of what is on the stick. If the stick has
+died, start the machine from a new one, and give this command: the newest
+copy is written to the new stick, and the appliance starts again with it,
+with the same name, volumes, targets and secrets. Without a [[pool]] in the
+new stick's configuration nothing was written to any disk until then.
+
+FROM is the host name of the old appliance, or its ID; it is needed if the
+disks come from several. --check only says what is kept.
+
+A stick that has a configuration of its own is refused unless --force is
+given, and so is a pool of which a disk is missing: that disk may keep
+something newer. A copy is as old as the last time that its disk was here.
+
+With adopt = "auto" in the new stick's configuration this happens by itself
+if there is no doubt.
+
+It asks for the old host name, unless --yes is given.`,
+		options: func(f *flag.FlagSet) {
+			f.BoolVar(&q.Check, "check", false, "only say what is kept")
+			f.BoolVar(&q.Force, "force", false, "although this stick has a configuration, or a disk is missing")
+			f.BoolVar(&yes, "yes", false, "don't ask")
+		},
+		examples: []string{"sanctl config adopt --check", "sanctl config adopt"},
+		see:      []string{"config show", "pool adopt"},
+		run: func(ctx context.Context, c *call) error {
+			if len(c.args) == 1 {
+				q.From = c.args[0]
+			}
+			look := q
+			look.Check = true
+			a, err := api.AdoptConfig.Call(ctx, c.client, look, nil)
+			if err != nil {
+				return err
+			}
+			if q.Check {
+				return c.print(a, keptText(a.Kept))
+			}
+			fmt.Fprint(c.stderr, keptText(a.Kept))
+			word := q.From
+			if word == "" && len(a.Kept) == 1 {
+				word = a.Kept[0].Hostname
+			}
+			if word != "" { // otherwise the appliance says what is lacking
+				if err := c.confirm(yes, "This stick's configuration will be replaced by that of "+word+".", word); err != nil {
+					return err
+				}
+			}
+			if a, err = api.AdoptConfig.Call(ctx, c.client, q, c.showProgress); err != nil {
+				return err
+			}
+			c.endProgress()
+			return c.print(a, "adopted; the appliance starts again with it\n")
+		},
+	}
+}
+
+func keptText(all []api.KeptConfig) string {
+	if len(all) == 0 {
+		return "No disk that is here keeps a configuration.\n"
+	}
+	var p page
+	for _, k := range all {
+		p.line("appliance ", k.Hostname, ", ID ", k.Appliance)
+		p.line("  written    ", k.Time.UTC().Format("2006-01-02 15:04 UTC"))
+		p.line("  disks      ", strings.Join(k.Disks, ", "))
+		p.line("  pools      ", strings.Join(k.Pools, ", "))
+	}
 	return p.text.String()
 }

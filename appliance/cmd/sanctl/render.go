@@ -21,6 +21,7 @@ func render(s status.Snapshot) string {
 	p.line("Health: ", string(cmp.Or(s.Health, status.OK)))
 	problems(&p, s.Problems)
 	configuration(&p, s.Config)
+	stick(&p, s.Stick)
 	network(&p, s.Interfaces)
 	pools(&p, s.Pools, s.Disks)
 	offers(&p, s.Offers)
@@ -61,6 +62,17 @@ func configuration(p *page, c status.Config) {
 	for _, w := range c.Warnings {
 		p.line("  warning: ", w)
 	}
+}
+
+func stick(p *page, s status.Stick) {
+	if !s.Here {
+		return // the problems say so
+	}
+	text := fmt.Sprintf("  the stick was written to %d times since the start", s.Writes)
+	if len(s.Copies) > 0 {
+		text += "; disks that keep a copy of it: " + strings.Join(s.Copies, ", ")
+	}
+	p.line(text)
 }
 
 func network(p *page, all []status.Interface) {

@@ -7,14 +7,18 @@ import (
 	"strconv"
 )
 
+// areaArgs have LVM reserve a bootloader area on new physical volumes, which it
+// doesn't use itself.
+var areaArgs = [...]string{"--bootloaderareasize", "2m"}
+
 // CreateGroup makes a volume group of whole, blank disks, which become
-// physical volumes. LVM asks before it overwrites anything it knows, and is
-// answered no.
+// physical volumes with a bootloader area. LVM asks before it overwrites anything
+// it knows, and is answered no.
 func (c *Client) CreateGroup(ctx context.Context, group string, disks, tags []string) error {
 	if err := firstError(checkNames(group), checkTags(tags...), checkPaths(disks...)); err != nil {
 		return fmt.Errorf("cannot create volume group: %w", err)
 	}
-	args := []string{"vgcreate"}
+	args := append([]string{"vgcreate"}, areaArgs[:]...)
 	for _, t := range tags {
 		args = append(args, "--addtag", t)
 	}

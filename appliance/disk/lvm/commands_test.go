@@ -21,7 +21,7 @@ func TestCommands(t *testing.T) {
 	}{
 		{"create group", func(ctx context.Context, c *lvm.Client) error {
 			return c.CreateGroup(ctx, "tank", []string{"/dev/sda", "/dev/nvme0n1"}, []string{"sanstick", "sanstick.creating"})
-		}, "/sbin/lvm vgcreate --addtag sanstick --addtag sanstick.creating tank /dev/sda /dev/nvme0n1"},
+		}, "/sbin/lvm vgcreate --bootloaderareasize 2m --addtag sanstick --addtag sanstick.creating tank /dev/sda /dev/nvme0n1"},
 		{"tags", func(ctx context.Context, c *lvm.Client) error {
 			return c.ChangeTags(ctx, "tank", []string{"a.b"}, []string{"c"})
 		}, "/sbin/lvm vgchange --addtag a.b --deltag c tank"},

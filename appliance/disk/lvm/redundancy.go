@@ -36,7 +36,7 @@ func (c *Client) CreateStriped(ctx context.Context, group, name string, kind Rai
 // AddDisk makes a blank disk part of a group. It can be done while another one is
 // missing. LVM asks before it overwrites anything it knows, and is answered no.
 func (c *Client) AddDisk(ctx context.Context, group, disk string) error {
-	return c.onDisk(ctx, "add a disk to", []string{"vgextend"}, group, disk)
+	return c.onDisk(ctx, "add a disk to", append([]string{"vgextend"}, areaArgs[:]...), group, disk)
 }
 
 // RestoreDisk takes back a physical volume that is here again after LVM marked it

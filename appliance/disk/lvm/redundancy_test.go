@@ -16,7 +16,7 @@ func TestRedundancyCommands(t *testing.T) {
 	for want, do := range map[string]func(*Client) error{
 		"lvcreate --type raid10 -i 2 -l 80 -m 1 -n data tank":   func(c *Client) error { return c.CreateStriped(ctx, "tank", "data", Raid10, 2, 80) },
 		"lvcreate --type raid6 -i 3 -l 90 -n data tank":         func(c *Client) error { return c.CreateStriped(ctx, "tank", "data", Raid6, 3, 90) },
-		"vgextend tank /dev/sdc":                                func(c *Client) error { return c.AddDisk(ctx, "tank", "/dev/sdc") },
+		"vgextend --bootloaderareasize 2m tank /dev/sdc":        func(c *Client) error { return c.AddDisk(ctx, "tank", "/dev/sdc") },
 		"vgextend --restoremissing tank /dev/sdc":               func(c *Client) error { return c.RestoreDisk(ctx, "tank", "/dev/sdc") },
 		"vgreduce tank /dev/sdc":                                func(c *Client) error { return c.RemoveDisk(ctx, "tank", "/dev/sdc") },
 		"lvchange --refresh tank/thinpool":                      func(c *Client) error { return c.Refresh(ctx, "tank", "thinpool") },

@@ -58,6 +58,10 @@ type PhysicalVolume struct {
 	Duplicate bool // two disks claim to be it
 	Extents   int64
 	Allocated int64 // of these extents
+
+	// Where LVM's bootloader area lies, in bytes from the start of the disk, and
+	// how large it is: 0 if there is none.
+	AreaStart, AreaSize int64
 }
 
 // A LogicalVolume is a volume or one of the hidden parts of another.
@@ -79,7 +83,7 @@ type LogicalVolume struct {
 var reportArgs = []string{
 	"fullreport", "--all", "--foreign", "--reportformat", "json", "--units", "b", "--nosuffix",
 	"--configreport", "vg", "-o", "vg_name,vg_uuid,vg_systemid,vg_tags,vg_extent_size,vg_size,vg_free,vg_missing_pv_count",
-	"--configreport", "pv", "-o", "pv_name,pv_uuid,vg_name,pv_size,pv_missing,pv_duplicate,pv_pe_count,pv_pe_alloc_count",
+	"--configreport", "pv", "-o", "pv_name,pv_uuid,vg_name,pv_size,pv_missing,pv_duplicate,pv_pe_count,pv_pe_alloc_count,pv_ba_start,pv_ba_size",
 	"--configreport", "lv", "-o", "lv_name,lv_uuid,lv_size,lv_attr,lv_tags,pool_lv,lv_active",
 	"--configreport", "seg", "-o", "lv_uuid,segtype,devices",
 	// Of no use here, but it can't be left out; so let it be empty.
@@ -164,6 +168,9 @@ func (s *State) add(r rawReport) error {
 			Duplicate: row["pv_duplicate"] != "",
 			Extents:   row.num("pv_pe_count", &err),
 			Allocated: row.num("pv_pe_alloc_count", &err),
+		}
+		if row["pv_ba_size"] != "" {
+			pv.AreaStart, pv.AreaSize = row.num("pv_ba_start", &err), row.num("pv_ba_size", &err)
 		}
 		if !strings.HasPrefix(pv.Path, "/") { // "[unknown]"
 			pv.Path, pv.Missing = "", true

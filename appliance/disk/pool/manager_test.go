@@ -65,7 +65,7 @@ func TestCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"/sbin/lvm vgcreate --addtag sanstick --addtag sanstick.creating tank /dev/vda /dev/vdb",
+		"/sbin/lvm vgcreate --bootloaderareasize 2m --addtag sanstick --addtag sanstick.creating tank /dev/vda /dev/vdb",
 		"/sbin/lvm lvcreate --type raid1 -m 1 -l 33 -n thinpool tank",
 		"/sbin/lvm lvcreate --type raid1 -m 1 -l 2 -n thinmeta tank",
 		"/sbin/lvm lvconvert --yes --type thin-pool --poolmetadata thinmeta --chunksize 65536b --poolmetadataspare n --zero y --errorwhenfull n tank/thinpool",

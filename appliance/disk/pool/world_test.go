@@ -266,16 +266,17 @@ func (w *world) do(verb string, args []string) error {
 	}
 	if verb == "vgcreate" {
 		g := &lvm.Group{UUID: fmt.Sprintf("uuid-%d", len(w.groups)), SystemID: lvm.SystemID, Tags: opt(args, "--addtag"), ExtentSize: 4 << 20}
+		values := slices.Concat(g.Tags, opt(args, "--bootloaderareasize"))
 		for _, a := range args {
 			if d := w.disks[a]; d != nil {
 				if string(d.blocks[0][512:520]) == "LABELONE" {
 					return fmt.Errorf("%s has a label already", a)
 				}
 				d.label()
-				g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: a, UUID: "pv-" + a[len(a)-1:], Extents: 63})
+				g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: a, UUID: "pv-" + a[len(a)-1:], Extents: 63, AreaStart: 1 << 20, AreaSize: 2 << 20})
 			} else if strings.HasPrefix(a, "/") {
 				return fmt.Errorf("no device %s", a)
-			} else if g.Name == "" && !strings.HasPrefix(a, "-") && !slices.Contains(g.Tags, a) {
+			} else if g.Name == "" && !strings.HasPrefix(a, "-") && !slices.Contains(values, a) {
 				g.Name = a
 			}
 		}
@@ -493,7 +494,7 @@ func (w *world) report() []byte {
 		var pvs, lvs, segs []row
 		missing := 0
 		for _, pv := range g.Physical {
-			r := row{"pv_name": pv.Path, "pv_uuid": pv.UUID, "vg_name": g.Name, "pv_size": "264241152", "pv_missing": "", "pv_duplicate": "", "pv_pe_count": "63", "pv_pe_alloc_count": strconv.FormatInt(w.allocated(g, pv.UUID), 10)}
+			r := row{"pv_name": pv.Path, "pv_uuid": pv.UUID, "vg_name": g.Name, "pv_size": "264241152", "pv_missing": "", "pv_duplicate": "", "pv_pe_count": "63", "pv_pe_alloc_count": strconv.FormatInt(w.allocated(g, pv.UUID), 10), "pv_ba_start": strconv.FormatInt(pv.AreaStart, 10), "pv_ba_size": strconv.FormatInt(pv.AreaSize, 10)}
 			used = append(used, pv.Path)
 			if !w.here(pv.Path) {
 				r["pv_name"] = "[unknown]"

@@ -1,0 +1,241 @@
+package box
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sanstick/appliance/disk/pool"
+	"sanstick/appliance/disk/stickcopy"
+)
+
+// areaDisks are disks in memory, by path. One in hang doesn't answer until that is
+// closed.
+type areaDisks struct {
+	mu     sync.Mutex
+	disks  map[string][]byte
+	hang   map[string]chan struct{}
+	writes int
+}
+
+type areaDisk struct {
+	*areaDisks
+	path string
+}
+
+func (d *areaDisks) open(path string, _ bool) (stickcopy.Device, error) {
+	d.mu.Lock()
+	hang := d.hang[path]
+	d.mu.Unlock()
+	if hang != nil {
+		<-hang
+		return nil, errors.New("it doesn't answer")
+	}
+	return areaDisk{d, path}, nil
+}
+
+func (d areaDisk) Close() error { return nil }
+func (d areaDisk) Sync() error  { return nil }
+
+func (d areaDisk) ReadAt(p []byte, off int64) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if off+int64(len(p)) > int64(len(d.disks[d.path])) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return copy(p, d.disks[d.path][off:]), nil
+}
+
+func (d areaDisk) WriteAt(p []byte, off int64) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.writes++
+	return copy(d.disks[d.path][off:], p), nil
+}
+
+// copiesRig is a stick and two disks of a pool.
+type copiesRig struct {
+	*copies
+	disks *areaDisks
+	list  []pool.StickArea
+}
+
+func newCopiesRig(t *testing.T, disks *areaDisks, configured bool) *copiesRig {
+	t.Helper()
+	r := &copiesRig{disks: disks}
+	for _, name := range []string{"A", "B"} {
+		path := "/dev/" + name
+		if disks.disks[path] == nil {
+			disks.disks[path] = make([]byte, 4<<20)
+		}
+		r.list = append(r.list, pool.StickArea{Area: stickcopy.Area{Path: path, Disk: name, Start: 1 << 20, Size: stickcopy.AreaSize}, Pool: "tank", Configured: configured})
+	}
+	r.copies = newCopies(t.TempDir(), func(f func() error) error { return f() }, func() []pool.StickArea { return r.list }, slog.New(slog.DiscardHandler))
+	r.open = disks.open
+	r.now = func() time.Time { return time.Date(2026, 11, 29, 17, 5, 0, 0, time.UTC) }
+	return r
+}
+
+func (r *copiesRig) put(t *testing.T, name, text string) {
+	t.Helper()
+	if err := r.copies.put(map[string][]byte{name: []byte(text)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *copiesRig) goRound(t *testing.T, inForce string) {
+	t.Helper()
+	var work sync.WaitGroup
+	var b []byte
+	if inForce != "" {
+		b = []byte(inForce)
+	}
+	r.round(t.Context(), &work, b)
+	work.Wait()
+}
+
+func newAreaDisks() *areaDisks {
+	return &areaDisks{disks: map[string][]byte{}, hang: map[string]chan struct{}{}}
+}
+
+// TestCopies: every disk keeps what is on the stick, is written to only when that
+// changes, and a new stick finds the newest.
+func TestCopies(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	disks := newAreaDisks()
+	r := newCopiesRig(t, disks, true)
+	r.put(t, configName, "one")
+	r.put(t, poolsName, "{}")
+	r.goRound(t, "one")
+	if got := strings.Join(r.holders(), " "); got != "A B" {
+		t.Errorf("kept by %q", got)
+	}
+	before := disks.writes
+	r.goRound(t, "one")
+	if disks.writes != before {
+		t.Error("written again, though nothing changed")
+	}
+
+	// B is away while the configuration changes.
+	both := r.list
+	r.list = r.list[:1]
+	r.put(t, configName, "two")
+	r.goRound(t, "one")
+	if !r.other() || disks.writes != before {
+		t.Error("a file that isn't in force was copied")
+	}
+	r.goRound(t, "two")
+	if r.other() || disks.writes == before {
+		t.Error("a file that is in force wasn't copied")
+	}
+
+	// The stick dies. A new one finds the newest, though B has an old one.
+	fresh := newCopiesRig(t, disks, false)
+	fresh.list[0].Configured, fresh.list[1].Configured = false, false
+	fresh.put(t, configName, "# blank")
+	before = disks.writes
+	fresh.goRound(t, "# blank")
+	list, all := fresh.found()
+	if !all || len(list) != 1 || string(list[0].copy.Files[configName]) != "two" || len(list[0].disks) != 2 || disks.writes != before {
+		t.Errorf("found %+v, all %v, %d writes", list, all, disks.writes-before)
+	}
+	if p := fresh.problems(true); len(p) != 1 || !strings.Contains(p[0].Do, "sanctl config adopt") {
+		t.Errorf("problems %+v", p)
+	}
+
+	// The old one comes back, with B: B gets what A has.
+	r.list = both
+	r.goRound(t, "two")
+	if got := strings.Join(r.holders(), " "); got != "A B" {
+		t.Errorf("kept by %q", got)
+	}
+}
+
+// TestCopiesHang: a disk that doesn't answer keeps the others from nothing, and
+// is asked once.
+func TestCopiesHang(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	disks := newAreaDisks()
+	stuck := make(chan struct{})
+	disks.hang["/dev/B"] = stuck
+	r := newCopiesRig(t, disks, true)
+	r.patience = 2 * time.Second
+	r.put(t, configName, "one")
+	var work sync.WaitGroup
+	for range 2 {
+		start := time.Now()
+		r.round(t.Context(), &work, []byte("one"))
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("a round took %v", took)
+		}
+		if got := strings.Join(r.holders(), " "); got != "A" {
+			t.Errorf("kept by %q", got)
+		}
+	}
+	if _, all := r.found(); all {
+		t.Error("all have answered")
+	}
+	disks.mu.Lock()
+	disks.hang = map[string]chan struct{}{}
+	disks.mu.Unlock()
+	close(stuck)
+	work.Wait()
+	if p := r.problems(false); len(p) != 1 || !strings.Contains(p[0].What, "disk B: it doesn't answer") {
+		t.Errorf("problems %+v", p)
+	}
+	r.goRound(t, "one")
+	if got := strings.Join(r.holders(), " "); got != "A B" || len(r.problems(false)) != 0 {
+		t.Errorf("kept by %q, problems %+v", got, r.problems(false))
+	}
+}
+
+// TestChooseKept: without a doubt, or by name.
+func TestChooseKept(t *testing.T) {
+	attic := keptBy{copy: stickcopy.Copy{Appliance: "1", Hostname: "attic"}}
+	cellar := keptBy{copy: stickcopy.Copy{Appliance: "2", Hostname: "cellar"}}
+	for _, tt := range []struct {
+		list []keptBy
+		from string
+		want string
+		err  string
+	}{
+		{nil, "", "", "no disk that is here keeps"},
+		{[]keptBy{attic}, "", "1", ""},
+		{[]keptBy{attic, cellar}, "", "", "several are kept"},
+		{[]keptBy{attic, cellar}, "Cellar", "2", ""},
+		{[]keptBy{attic, cellar}, "1", "1", ""},
+		{[]keptBy{attic}, "barn", "", "of barn"},
+	} {
+		got, err := chooseKept(tt.list, tt.from)
+		if got.copy.Appliance != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%d kept, from %q: %q, error %v", len(tt.list), tt.from, got.copy.Appliance, err)
+		}
+	}
+}
+
+// TestID: it is made once and stays.
+func TestID(t *testing.T) {
+	r := newCopiesRig(t, newAreaDisks(), true)
+	first, err := r.id()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.id()
+	if err != nil || second != first || len(first) != 32 {
+		t.Errorf("first %q, then %q, error %v", first, second, err)
+	}
+	if err := os.Remove(filepath.Join(r.dir, idName)); err != nil {
+		t.Fatal(err)
+	}
+	if third, err := r.id(); err != nil || third == first {
+		t.Errorf("a new stick has the same ID %q, error %v", third, err)
+	}
+}

@@ -1,0 +1,149 @@
+package stickcopy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"sanstick/appliance/sys"
+)
+
+// An Area is where a copy lies on a disk.
+type Area struct {
+	Path  string // of the disk, as in "/dev/sda"
+	Disk  string // its serial number or WWN, for people
+	Start int64  // bytes
+	Size  int64  // bytes
+}
+
+// slot returns where slot i begins, and its size.
+func (a Area) slot(i int) (off, size int64) {
+	size = a.Size / 2 &^ (headerSize - 1)
+	return a.Start + int64(i)*size, size
+}
+
+// A Device is an open disk. Offsets, lengths and memory are multiples of 4096.
+type Device interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Sync() error // until everything is on stable storage
+}
+
+// An Opener opens a disk, which others use at the same time.
+type Opener func(path string, write bool) (Device, error)
+
+// Open is the Opener for real disks. It bypasses the page cache.
+func Open(path string, write bool) (Device, error) {
+	flags := os.O_RDONLY
+	if write {
+		flags = os.O_RDWR
+	}
+	return os.OpenFile(path, flags|unix.O_DIRECT, 0)
+}
+
+// Read reads the newest copy in an area; ErrNone if there is none.
+func Read(open Opener, a Area) (Copy, error) {
+	dev, err := open(a.Path, false)
+	if err != nil {
+		return Copy{}, fmt.Errorf("cannot read the copy of the stick on disk %s: %w", a.Disk, err)
+	}
+	defer dev.Close()
+	c, _, err := newest(dev, a)
+	if err != nil && !errors.Is(err, ErrNone) {
+		err = fmt.Errorf("cannot read the copy of the stick on disk %s: %w", a.Disk, err)
+	}
+	return c, err
+}
+
+// newest reads both slots. at is the slot that the newest copy is in, 1 if there
+// is none.
+func newest(dev io.ReaderAt, a Area) (c Copy, at int, err error) {
+	at, err = 1, ErrNone
+	for i := range 2 {
+		x, e := readSlot(dev, a, i)
+		switch {
+		case e == nil && (err != nil || x.Generation > c.Generation):
+			c, at, err = x, i, nil
+		case e != nil && !errors.Is(e, ErrNone) && err != nil:
+			err = e // unless the other one is whole
+		}
+	}
+	return c, at, err
+}
+
+func readSlot(dev io.ReaderAt, a Area, i int) (Copy, error) {
+	off, size := a.slot(i)
+	if size <= headerSize {
+		return Copy{}, ErrNone
+	}
+	h := sys.AlignedBuffer(headerSize)
+	if _, err := dev.ReadAt(h, off); err != nil {
+		return Copy{}, err
+	}
+	x, err := decodeHeader(h, size)
+	if err != nil {
+		return Copy{}, err
+	}
+	body := sys.AlignedBuffer(int(x.length+headerSize-1) &^ (headerSize - 1))
+	if len(body) > 0 {
+		if _, err := dev.ReadAt(body, off+headerSize); err != nil {
+			return Copy{}, err
+		}
+	}
+	return decodeBody(x, body[:x.length])
+}
+
+// Write puts a copy into the slot of an area that doesn't have the newest one. It
+// is on stable storage when Write returns, and was read back.
+func Write(open Opener, a Area, c Copy) error {
+	err := write(open, a, c)
+	if err != nil {
+		return fmt.Errorf("cannot keep a copy of the stick on disk %s: %w", a.Disk, err)
+	}
+	return nil
+}
+
+func write(open Opener, a Area, c Copy) (err error) {
+	_, size := a.slot(0)
+	header, body, err := c.encode(size)
+	if err != nil {
+		return err
+	}
+	dev, err := open(a.Path, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dev.Close()) }()
+	_, at, err := newest(dev, a)
+	if err != nil && !errors.Is(err, ErrNone) {
+		return err // of a disk that can't be read, who knows which slot is the old one
+	}
+	off, _ := a.slot(1 - at)
+	put := func(b []byte, off int64) error {
+		p := sys.AlignedBuffer(len(b))
+		copy(p, b)
+		if _, err := dev.WriteAt(p, off); err != nil {
+			return err
+		}
+		return dev.Sync()
+	}
+	// The old header goes first, so that it never stands before what isn't its own.
+	if err := put(make([]byte, headerSize), off); err != nil {
+		return err
+	}
+	if err := put(body, off+headerSize); err != nil {
+		return err
+	}
+	if err := put(header, off); err != nil {
+		return err
+	}
+	got, err := readSlot(dev, a, 1-at)
+	if err != nil || got.Generation != c.Generation || !got.Same(c) {
+		return errors.Join(errors.New("what was written can't be read back"), err)
+	}
+	return nil
+}
