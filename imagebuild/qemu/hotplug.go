@@ -27,10 +27,14 @@ type slot struct {
 	filter string // the node between both; empty if there is none
 }
 
-// slots registers the disks that the machine starts with. One without a serial number can't be named later.
-func slots(disks []Disk) map[string]*slot {
+// slots registers the disks that the machine starts with, the stick among them. One without a serial number can't be named
+// later.
+func slots(o Options) map[string]*slot {
 	m := make(map[string]*slot)
-	for i, d := range disks {
+	if o.Stick != "" && !o.Snapshot {
+		m[StickSerial] = &slot{node: stickID, device: "dev-" + stickID}
+	}
+	for i, d := range o.Disks {
 		if d.Serial != "" {
 			m[d.Serial] = &slot{node: diskID(i), device: "dev-" + diskID(i)}
 		}

@@ -42,6 +42,11 @@ type Disk struct {
 	Bus    Bus
 }
 
+// StickSerial is the stick's serial number. It can be unplugged by it, unless the machine has a snapshot of it.
+const StickSerial = "SANSTICK"
+
+const stickID = "stick"
+
 // A Forward makes a TCP port of the guest reachable at 127.0.0.1:Host.
 type Forward struct {
 	Host, Guest int
@@ -94,16 +99,20 @@ func (o Options) args(qmp string) ([]string, error) {
 		a = append(a, "-kernel", o.Kernel, "-initrd", o.Initrd, "-append", o.Append)
 	}
 	if o.Stick != "" {
-		snapshot := ""
-		if o.Snapshot {
-			snapshot = ",snapshot=on"
-		}
-		device, err := deviceArgs(Disk{Serial: "SANSTICK", Bus: orBus(o.StickBus, USB)}, "stick", 0)
+		device, err := deviceArgs(Disk{Serial: StickSerial, Bus: orBus(o.StickBus, USB)}, stickID, 0)
 		if err != nil {
 			return nil, err
 		}
-		a = append(a, "-drive", "if=none,id=stick,format=raw,file="+escape(o.Stick)+snapshot,
-			"-device", device+",bootindex=0")
+		if o.Snapshot {
+			a = append(a, "-drive", "if=none,id="+stickID+",format=raw,snapshot=on,file="+escape(o.Stick))
+		} else {
+			node, err := json.Marshal(blockNode(stickID, o.Stick))
+			if err != nil {
+				return nil, fmt.Errorf("cannot use stick %q: %w", o.Stick, err)
+			}
+			a = append(a, "-blockdev", string(node))
+		}
+		a = append(a, "-device", device+",bootindex=0,id=dev-"+stickID)
 	}
 	for i, d := range o.Disks {
 		id := diskID(i)

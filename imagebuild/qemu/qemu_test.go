@@ -29,7 +29,8 @@ func TestArgs(t *testing.T) {
 	got := strings.Join(args, " ")
 	for _, want := range []string{
 		"-accel tcg,thread=multi", "-m 512", "-smp 2", "-no-reboot",
-		"-drive if=none,id=stick,format=raw,file=/tmp/a,,b.img -device usb-storage,bus=usb.0,drive=stick,serial=SANSTICK,bootindex=0",
+		`-blockdev {"discard":"unmap","driver":"raw","file":{"discard":"unmap","driver":"file","filename":"/tmp/a,b.img"},"node-name":"stick"}` +
+			" -device usb-storage,bus=usb.0,drive=stick,serial=SANSTICK,bootindex=0,id=dev-stick",
 		`-blockdev {"discard":"unmap","driver":"raw","file":{"discard":"unmap","driver":"file","filename":"d1"},"node-name":"disk0"}` +
 			" -device virtio-blk-pci,drive=disk0,serial=SAN-DISK-1,id=dev-disk0",
 		"-device ide-hd,bus=ide.2,drive=disk1,serial=S2,id=dev-disk1",

@@ -59,7 +59,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		return nil, fmt.Errorf("cannot start a virtual machine: %w", err)
 	}
 	vm := &VM{dir: dir, qmpPath: filepath.Join(dir, "qmp"), serial: newTranscript(o.Console), stderr: newTranscript(nil),
-		done: make(chan struct{}), slots: slots(o.Disks), plugged: len(o.Disks)}
+		done: make(chan struct{}), slots: slots(o), plugged: len(o.Disks)}
 	if err := vm.start(ctx, o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -7,9 +7,14 @@ import (
 	"strconv"
 )
 
-// areaArgs have LVM reserve a bootloader area on new physical volumes, which it
-// doesn't use itself.
-var areaArgs = [...]string{"--bootloaderareasize", "2m"}
+// pvcreate makes whole, blank disks physical volumes with a bootloader area of
+// 2 MiB, which LVM doesn't use itself; no other command can. LVM refuses disks of
+// a group, and asks before it overwrites anything that it knows, which is answered
+// no.
+func (c *Client) pvcreate(ctx context.Context, disks ...string) error {
+	_, err := c.lvm(ctx, append([]string{"pvcreate", "--bootloaderareasize", "2m"}, disks...)...)
+	return err
+}
 
 // CreateGroup makes a volume group of whole, blank disks, which become
 // physical volumes with a bootloader area. LVM asks before it overwrites anything
@@ -18,7 +23,10 @@ func (c *Client) CreateGroup(ctx context.Context, group string, disks, tags []st
 	if err := firstError(checkNames(group), checkTags(tags...), checkPaths(disks...)); err != nil {
 		return fmt.Errorf("cannot create volume group: %w", err)
 	}
-	args := append([]string{"vgcreate"}, areaArgs[:]...)
+	if err := c.pvcreate(ctx, disks...); err != nil {
+		return fmt.Errorf("cannot create volume group %s: %w", group, err)
+	}
+	args := []string{"vgcreate"}
 	for _, t := range tags {
 		args = append(args, "--addtag", t)
 	}

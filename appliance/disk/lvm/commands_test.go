@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,7 +22,7 @@ func TestCommands(t *testing.T) {
 	}{
 		{"create group", func(ctx context.Context, c *lvm.Client) error {
 			return c.CreateGroup(ctx, "tank", []string{"/dev/sda", "/dev/nvme0n1"}, []string{"sanstick", "sanstick.creating"})
-		}, "/sbin/lvm vgcreate --bootloaderareasize 2m --addtag sanstick --addtag sanstick.creating tank /dev/sda /dev/nvme0n1"},
+		}, "/sbin/lvm pvcreate --bootloaderareasize 2m /dev/sda /dev/nvme0n1\n/sbin/lvm vgcreate --addtag sanstick --addtag sanstick.creating tank /dev/sda /dev/nvme0n1"},
 		{"tags", func(ctx context.Context, c *lvm.Client) error {
 			return c.ChangeTags(ctx, "tank", []string{"a.b"}, []string{"c"})
 		}, "/sbin/lvm vgchange --addtag a.b --deltag c tank"},
@@ -101,7 +102,7 @@ func TestCommands(t *testing.T) {
 			}
 			var want []string
 			if tt.want != "" {
-				want = []string{tt.want}
+				want = strings.Split(tt.want, "\n")
 				if !slices.Contains(env, "DM_DISABLE_UDEV=1") || !slices.Contains(env, "LC_ALL=C") {
 					t.Errorf("environment %v", env)
 				}

@@ -36,7 +36,13 @@ func (c *Client) CreateStriped(ctx context.Context, group, name string, kind Rai
 // AddDisk makes a blank disk part of a group. It can be done while another one is
 // missing. LVM asks before it overwrites anything it knows, and is answered no.
 func (c *Client) AddDisk(ctx context.Context, group, disk string) error {
-	return c.onDisk(ctx, "add a disk to", append([]string{"vgextend"}, areaArgs[:]...), group, disk)
+	if err := firstError(checkNames(group), checkPaths(disk)); err != nil {
+		return fmt.Errorf("cannot add a disk to volume group: %w", err)
+	}
+	if err := c.pvcreate(ctx, disk); err != nil {
+		return fmt.Errorf("cannot add a disk to volume group %s: %w", group, err)
+	}
+	return c.onDisk(ctx, "add a disk to", []string{"vgextend"}, group, disk)
 }
 
 // RestoreDisk takes back a physical volume that is here again after LVM marked it
@@ -149,7 +155,9 @@ func checkHarmless(args []string) error {
 		return errors.New("force, and not for mirrors only")
 	case args[0] == "lvremove" && !has("--select", "-S"):
 		return errors.New("removal without a condition")
-	case slices.Contains([]string{"vgremove", "pvremove", "lvreduce", "lvresize", "vgcfgrestore", "pvcreate"}, args[0]):
+	case args[0] == "pvcreate" && has("-y", "--yes", "-u", "--uuid", "--restorefile"):
+		return errors.New("pvcreate that doesn't ask")
+	case slices.Contains([]string{"vgremove", "pvremove", "lvreduce", "lvresize", "vgcfgrestore"}, args[0]):
 		return errors.New(args[0] + " is never used")
 	}
 	return nil

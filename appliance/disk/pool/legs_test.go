@@ -175,13 +175,13 @@ func (w *world) mend(g *lvm.Group, verb, volume string, args []string) (known bo
 		}
 	case verb == "vgextend":
 		d := w.disks[disk]
-		if d == nil || !w.here(disk) || d.blocks[0] != nil && string(d.blocks[0][512:520]) == "LABELONE" {
+		if d == nil || !w.here(disk) || w.inGroup(disk) {
 			return true, fmt.Errorf("can't use %s", disk)
 		}
 		w.flag(g)
 		d.label()
 		w.made++
-		g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: disk, UUID: fmt.Sprintf("pv-new-%d", w.made), Extents: 63})
+		g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: disk, UUID: fmt.Sprintf("pv-new-%d", w.made), Extents: 63, AreaStart: 1 << 20, AreaSize: 2 << 20})
 	case verb == "vgreduce" && has("--removemissing"):
 		if has("--force") && !has("--mirrorsonly") {
 			w.t.Errorf("the command that destroys pools: %v", args)

@@ -65,14 +65,15 @@ func TestCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"/sbin/lvm vgcreate --bootloaderareasize 2m --addtag sanstick --addtag sanstick.creating tank /dev/vda /dev/vdb",
+		"/sbin/lvm pvcreate --bootloaderareasize 2m /dev/vda /dev/vdb",
+		"/sbin/lvm vgcreate --addtag sanstick --addtag sanstick.creating tank /dev/vda /dev/vdb",
 		"/sbin/lvm lvcreate --type raid1 -m 1 -l 33 -n thinpool tank",
 		"/sbin/lvm lvcreate --type raid1 -m 1 -l 2 -n thinmeta tank",
 		"/sbin/lvm lvconvert --yes --type thin-pool --poolmetadata thinmeta --chunksize 65536b --poolmetadataspare n --zero y --errorwhenfull n tank/thinpool",
 		"/sbin/lvm vgchange --addtag '' --addtag '' --deltag sanstick.creating tank",
 		"/sbin/lvm lvcreate --type thin -V 67108864b --thinpool thinpool -n golden tank",
 	}
-	want[4] = "/sbin/lvm vgchange --addtag sanstick.disk.pv-a.A --addtag sanstick.disk.pv-b.B --deltag sanstick.creating tank"
+	want[5] = "/sbin/lvm vgchange --addtag sanstick.disk.pv-a.A --addtag sanstick.disk.pv-b.B --deltag sanstick.creating tank"
 	if diff := cmp.Diff(want, w.commands()); diff != "" {
 		t.Errorf("commands (-want +got):\n%s", diff)
 	}

@@ -270,7 +270,7 @@ func TestSpare(t *testing.T) {
 		b.clock.t = b.clock.t.Add(11 * time.Minute)
 		b.look()
 		b.wants(Rebuilding, "disk D")
-		move := []string{"vgextend --bootloaderareasize 2m tank /dev/vdd", "vgchange --addtag sanstick.disk.pv-new-4.D tank"}
+		move := []string{"pvcreate --bootloaderareasize 2m /dev/vdd", "vgextend tank /dev/vdd", "vgchange --addtag sanstick.disk.pv-new-4.D tank"}
 		if gone {
 			move = append(move, "lvconvert --yes --repair tank/thinpool_tmeta /dev/vdd", "lvconvert --yes --repair tank/thinpool_tdata /dev/vdd")
 		} else {

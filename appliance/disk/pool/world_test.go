@@ -246,6 +246,13 @@ func opt(args []string, name string) (v []string) {
 	return v
 }
 
+// inGroup tells whether a disk is a physical volume of a group.
+func (w *world) inGroup(path string) bool {
+	return slices.ContainsFunc(w.groups, func(g *lvm.Group) bool {
+		return slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.Path == path && !pv.Missing })
+	})
+}
+
 func (w *world) group(name string) (*lvm.Group, error) {
 	for _, g := range w.groups {
 		if g.Name == name {
@@ -264,19 +271,29 @@ func (w *world) do(verb string, args []string) error {
 	if verb == "lvrename" {
 		name = args[0]
 	}
+	if verb == "pvcreate" {
+		for _, a := range args {
+			if w.inGroup(a) {
+				return fmt.Errorf("%s is in a group", a)
+			}
+			if d := w.disks[a]; d != nil {
+				d.label()
+			}
+		}
+		return nil
+	}
 	if verb == "vgcreate" {
 		g := &lvm.Group{UUID: fmt.Sprintf("uuid-%d", len(w.groups)), SystemID: lvm.SystemID, Tags: opt(args, "--addtag"), ExtentSize: 4 << 20}
-		values := slices.Concat(g.Tags, opt(args, "--bootloaderareasize"))
 		for _, a := range args {
 			if d := w.disks[a]; d != nil {
-				if string(d.blocks[0][512:520]) == "LABELONE" {
-					return fmt.Errorf("%s has a label already", a)
+				if w.inGroup(a) {
+					return fmt.Errorf("%s is in a group already", a)
 				}
 				d.label()
 				g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: a, UUID: "pv-" + a[len(a)-1:], Extents: 63, AreaStart: 1 << 20, AreaSize: 2 << 20})
 			} else if strings.HasPrefix(a, "/") {
 				return fmt.Errorf("no device %s", a)
-			} else if g.Name == "" && !strings.HasPrefix(a, "-") && !slices.Contains(values, a) {
+			} else if g.Name == "" && !strings.HasPrefix(a, "-") && !slices.Contains(g.Tags, a) {
 				g.Name = a
 			}
 		}
