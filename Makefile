@@ -24,7 +24,7 @@ image: ## build build/sanstick.img
 	@$(GO) run ./imagebuild build $(IMAGE_FLAGS)
 
 # What takes many minutes in QEMU: make e2e runs it, make test leaves it out.
-E2E_LONG := ^TestDisksComeAndGo$$|^TestLayouts$$|^TestSpace$$|^TestTransfer$$|^TestVolumes$$
+E2E_LONG := ^TestDisksComeAndGo$$|^TestLayouts$$|^TestSpace$$|^TestStickDies$$|^TestTransfer$$|^TestVolumes$$
 
 test: deps-test check unit e2e-slice ## check, unit tests with -race, end to end in QEMU but for the longest
 
