@@ -40,12 +40,12 @@ func (v view) capacity(p *status.Pool, s Spec, g lvm.Group, note func(status.Hea
 	for i := range p.Volumes {
 		p.Volumes[i].Refused = slices.Contains(seen.refused, p.Volumes[i].Name)
 	}
-	v.spaceProblems(p, f, room, seen, note)
+	v.spaceProblems(p, f, room, seen, moreDisks(g), note)
 }
 
 // spaceProblems says what a person should know about a pool's space.
-func (v view) spaceProblems(p *status.Pool, f spaceFacts, room growth, seen spaceView, note func(status.Health, string, string)) {
-	do := whatToDo(*p)
+func (v view) spaceProblems(p *status.Pool, f spaceFacts, room growth, seen spaceView, more string, note func(status.Health, string, string)) {
+	do := whatToDo(*p, more)
 	dataFull, metaFull := f.dataLevel(), f.meta.percent(f.metaRoom)
 	left := fmt.Sprintf("%s of %s is left", status.FormatBytes(p.Free), status.FormatBytes(p.Size))
 	if metaFull > dataFull {
@@ -76,8 +76,21 @@ func (v view) spaceProblems(p *status.Pool, f spaceFacts, room growth, seen spac
 	}
 }
 
-// whatToDo names the ways to more space, those that cost nothing first.
-func whatToDo(p status.Pool) string {
+// moreDisks says which disks give a pool more space.
+func moreDisks(g lvm.Group) string {
+	l, legs, _ := layoutIn(g)
+	switch {
+	case l.striped():
+		return fmt.Sprintf("add %d disks to the pool", legs)
+	case legs > 1:
+		return "replace each of its disks by a larger one"
+	}
+	return "add disks to the pool"
+}
+
+// whatToDo names the ways to more space, those that cost nothing first. more is which
+// disks would help.
+func whatToDo(p status.Pool, more string) string {
 	var ways []string
 	if p.ByTrash > 0 {
 		ways = append(ways, fmt.Sprintf("empty the trash (it holds up to %s)", status.FormatBytes(p.ByTrash)))
@@ -85,7 +98,7 @@ func whatToDo(p status.Pool) string {
 	if p.BySnapshots > 0 {
 		ways = append(ways, fmt.Sprintf("delete snapshots (they hold up to %s)", status.FormatBytes(p.BySnapshots)))
 	}
-	ways = append(ways, "delete data in the volumes' filesystems and trim them", "add disks to the pool")
+	ways = append(ways, "delete data in the volumes' filesystems and trim them", more)
 	return strings.Join(ways, ", or ")
 }
 

@@ -231,3 +231,16 @@ func TestUnused(t *testing.T) {
 		}
 	}
 }
+
+func TestMoreDisks(t *testing.T) {
+	for want, g := range map[string]lvm.Group{
+		"add disks to the pool":                     {Logical: []lvm.LogicalVolume{{Name: "thinpool_tdata", Type: "linear"}}},
+		"replace each of its disks by a larger one": raid("raid1", 40, "a", "b", "c"),
+		"add 4 disks to the pool":                   raid("raid10", 40, "ae", "bf", "cg", "dh"),
+		"add 5 disks to the pool":                   raid("raid6", 40, "a", "b", "c", "d", "e"),
+	} {
+		if got := moreDisks(g); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -116,7 +116,7 @@ func TestGuardTask(t *testing.T) {
 	if p.Free != 0 || p.Health != status.Failed || !p.Volumes[0].Refused || !m.Refuses("tank", "low") {
 		t.Errorf("full: %+v", p)
 	}
-	for _, want := range []string{"writes to volumes low, high are refused", "add disks"} {
+	for _, want := range []string{"writes to volumes low, high are refused", "by a larger one"} {
 		_, _, problems := m.Status(t.Context())
 		if !slices.ContainsFunc(problems, func(x status.Problem) bool {
 			return strings.Contains(x.What, "pool tank") && strings.Contains(x.What+x.Do, want)

@@ -74,7 +74,7 @@ func (p *Plan) growThick(g lvm.Group, have lvm.LogicalVolume, size int64) {
 
 func (p *Plan) noRoom(g lvm.Group, name string, bytes, room int64) {
 	p.problem(status.Degraded, fmt.Sprintf("volume %s can't get %s in pool %s: outside of the thin pool there are %s", name, status.FormatBytes(bytes), g.Name, status.FormatBytes(room)),
-		"make it thin or smaller, or add disks to the pool")
+		"make it thin or smaller, or "+moreDisks(g))
 }
 
 // takeInTurn notes that so many extents will be used on some disks, the first ones
