@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # need beside them. The packages that go into the image are another list: they
 # are fetched without being installed (imagebuild/apt).
 RUN_PACKAGES  := ca-certificates qemu-system-x86 qemu-utils qemu-block-extra ipxe-qemu libiscsi-bin
-TEST_PACKAGES := gcc libc6-dev btrfs-progs cryptsetup-bin dosfstools e2fsprogs exfatprogs f2fs-tools gdisk grub-common grub-pc-bin iproute2 mount mtools ntfs-3g qemu-system-common tgt xfsprogs xorriso
+TEST_PACKAGES := gcc libc6-dev btrfs-progs cryptsetup-bin dosfstools e2fsprogs exfatprogs f2fs-tools gdisk grub-common grub-pc-bin iproute2 mount mtools ntfs-3g ovmf qemu-system-common sbsigntool tgt xfsprogs xorriso
 BENCH_PACKAGES := tgt iperf3
 CONFORMANCE_PACKAGES := tshark wireshark-common
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -24,7 +24,7 @@ image: ## build build/sanstick.img
 	@$(GO) run ./imagebuild build $(IMAGE_FLAGS)
 
 # What takes many minutes in QEMU: make e2e runs it, make test leaves it out.
-E2E_LONG := ^TestDisksComeAndGo$$|^TestLayouts$$|^TestSpace$$|^TestStickDies$$|^TestTransfer$$|^TestVolumes$$
+E2E_LONG := ^TestBootMedia$$|^TestDisksComeAndGo$$|^TestLayouts$$|^TestSpace$$|^TestStickDies$$|^TestTransfer$$|^TestVolumes$$
 
 test: deps-test check unit e2e-slice ## check, unit tests with -race, end to end in QEMU but for the longest
 

@@ -32,6 +32,8 @@ var arrows = map[string][]string{
 	"appliance/task":   {},
 	"appliance/update": {},
 
+	"appliance/bootdisk": {"appliance/image/gpt"},
+
 	"appliance/disk":    {"appliance/config", "appliance/image/...", "appliance/status", "appliance/sys/...", "appliance/task"},
 	"appliance/network": {"appliance/config", "appliance/status", "appliance/sys/...", "appliance/task"},
 
@@ -43,7 +45,7 @@ var arrows = map[string][]string{
 	"appliance/e2e":           {"appliance/config", "appliance/status", "imagebuild/qemu", "imagebuild/stick", "target/iscsitest"},
 
 	"init":       {"appliance/sys/...", "appliance/task"},
-	"imagebuild": {"appliance/config", "appliance/update"},
+	"imagebuild": {"appliance/bootdisk", "appliance/config", "appliance/image/gpt", "appliance/update"},
 
 	"": {},
 }

@@ -23,7 +23,7 @@ takes a few minutes and needs a network; later ones take seconds and need none.
 
 Write the result to a stick, for example with
   sudo dd if=build/sanstick.img of=/dev/sdX bs=4M conv=fsync
-and boot a PC from it (BIOS or CSM boot). The configuration is the file appliance.toml on its volume SANSTICK, which any
+and boot a PC from it, by BIOS or UEFI, with Secure Boot on or off. The configuration is the file appliance.toml on its volume SANSTICK, which any
 PC can edit.
 `
 

@@ -70,6 +70,7 @@ func mountStick(ctx context.Context, o *Options) (*stick, error) {
 			return s, nil
 		}
 	}
+	fitStick(o, part)
 	if err := os.MkdirAll(o.StickDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the stick's mount point: %w", err)
 	}

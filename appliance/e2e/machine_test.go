@@ -24,7 +24,7 @@ import (
 
 const (
 	image    = "../../build/sanstick.img"
-	bootTime = 2 * time.Minute // generous: two cores under TCG may be shared
+	bootTime = 5 * time.Minute // generous: two cores under TCG may be shared
 	diskSize = 2 << 30
 	serial1  = "E2E-DISK-1"
 	serial2  = "E2E-DISK-2"
@@ -34,9 +34,11 @@ const (
 
 // site is what stays between boots: a stick and disks, as files.
 type site struct {
-	dir   string
-	stick string
-	disks []qemu.Disk
+	dir      string
+	stick    string
+	disks    []qemu.Disk
+	firmware qemu.Firmware // a BIOS if empty
+	bus      qemu.Bus      // of the stick; USB if empty
 }
 
 // newSite makes a stick with the given configuration and two blank disks.
@@ -105,6 +107,8 @@ func (s *site) boot(t *testing.T, disks ...qemu.Disk) *machine {
 	started := time.Now()
 	vm, err := qemu.Start(t.Context(), qemu.Options{
 		Stick:     s.stick,
+		StickBus:  s.bus,
+		Firmware:  s.firmware,
 		Disks:     disks,
 		MemoryMiB: 512,
 		Accel:     qemu.TCG,

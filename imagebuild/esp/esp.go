@@ -1,8 +1,10 @@
-// Package esp makes what the boot partition of the stick holds: GRUB with its configuration, the kernel, the initramfs
-// and the manifest. In this form it boots on a PC BIOS.
+// Package esp makes what the EFI system partition of the stick holds: boot loaders with their configuration, the kernel,
+// the initramfs and the manifest. It boots on a PC BIOS, on UEFI, and on UEFI with Secure Boot: there the firmware
+// starts shim, which Microsoft signed, and shim starts Debian's signed GRUB, which starts Debian's signed kernel.
 package esp
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"fmt"
@@ -15,15 +17,28 @@ import (
 )
 
 //go:embed grub.cfg
-var grubConfig []byte
+var grubConfig string
 
-// configDir is where Debian's signed GRUB looks for its configuration, so ours looks there too.
+// configDir is where Debian's signed GRUB looks for its configuration, so the one for a BIOS looks there too.
 const configDir = "EFI/debian"
+
+// environmentSize is that of GRUB's environment block, which it can overwrite and nothing else. One sector, which is
+// written whole or not at all.
+const environmentSize = 512
 
 // biosModules go into GRUB's core image: enough to read the boot volume and run grub.cfg, and for a person at its
 // prompt to look around. There is nothing to load later.
 const biosModules = "biosdisk part_gpt part_msdos fat iso9660 normal configfile linux linux16 echo test search search_label " +
 	"search_fs_file loadenv serial terminal minicmd regexp sleep reboot halt true cat ls probe"
+
+// loaders are the boot loaders for UEFI: where they are in the packages and what they are called on the volume. The
+// firmware starts BOOTX64.EFI of a medium that it has no entry for. mmx64.efi, for enrolling keys, is looked for by shim.
+// fbx64.efi isn't there on purpose: shim would start it instead of GRUB.
+var loaders = [...]struct{ from, name string }{
+	{"usr/lib/shim/shimx64.efi.signed", "EFI/BOOT/BOOTX64.EFI"},
+	{"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "EFI/BOOT/grubx64.efi"},
+	{"usr/lib/shim/mmx64.efi.signed", "EFI/BOOT/mmx64.efi"},
+}
 
 // BIOS returns GRUB's first stage (boot.img) and a core image for a PC BIOS, made by the grub-mkimage of the tree.
 func BIOS(ctx context.Context, t rootfs.Tree, tmp string) (bootCode, core []byte, err error) {
@@ -34,32 +49,73 @@ func BIOS(ctx context.Context, t rootfs.Tree, tmp string) (bootCode, core []byte
 	if bootCode, err = os.ReadFile(filepath.Join(dir, "boot.img")); err != nil {
 		return nil, nil, fmt.Errorf("cannot read GRUB's boot sector: %w", err)
 	}
+	// The prefix means: partition 2 of the drive the BIOS booted from.
+	core, err = mkimage(ctx, t, tmp, "i386-pc", "(,gpt2)/"+configDir)
+	return bootCode, core, err
+}
+
+// mkimage makes a core image of GRUB. tmp is a directory for building.
+func mkimage(ctx context.Context, t rootfs.Tree, tmp, format, prefix string) ([]byte, error) {
+	dir, err := t.Path("usr/lib/grub/i386-pc")
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
-		return nil, nil, fmt.Errorf("cannot make GRUB's core image: %w", err)
+		return nil, fmt.Errorf("cannot make GRUB's core image: %w", err)
 	}
 	out := filepath.Join(tmp, "core.img")
 	defer os.Remove(out)
-	// The prefix means: partition 2 of the drive the BIOS booted from.
-	args := append([]string{"-d", dir, "-O", "i386-pc", "-o", out, "-p", "(,gpt2)/" + configDir}, strings.Fields(biosModules)...)
+	args := append([]string{"-d", dir, "-O", format, "-o", out, "-p", prefix}, strings.Fields(biosModules)...)
 	cmd, err := t.Command(ctx, "usr/bin/grub-mkimage", args...)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return nil, nil, fmt.Errorf("cannot make GRUB's core image: %w\n%s", err, text)
+		return nil, fmt.Errorf("cannot make GRUB's core image: %w\n%s", err, text)
 	}
-	if core, err = os.ReadFile(out); err != nil {
-		return nil, nil, fmt.Errorf("cannot make GRUB's core image: %w", err)
+	core, err := os.ReadFile(out)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make GRUB's core image: %w", err)
 	}
-	return bootCode, core, nil
+	return core, nil
 }
 
-// Files returns the files of the boot volume. They are in an order that puts the small ones first.
-func Files(vmlinuz, initrd, manifest []byte) []stick.File {
+// Loaders returns the boot loaders for UEFI and their configuration.
+func Loaders(t rootfs.Tree, args string) ([]stick.File, error) {
+	files := []stick.File{{Name: configDir + "/grub.cfg", Data: Config(args)}}
+	for _, l := range loaders {
+		path, err := t.Path(l.from)
+		if err != nil {
+			return nil, err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read a boot loader: %w", err)
+		}
+		files = append(files, stick.File{Name: l.name, Data: data})
+	}
+	return files, nil
+}
+
+// DefaultArgs is the kernel's command line, but for what GRUB adds.
+const DefaultArgs = "console=tty0 console=ttyS0,115200 quiet"
+
+// Config is GRUB's configuration for a kernel command line.
+func Config(args string) []byte { return []byte(strings.Replace(grubConfig, "@ARGS@", args, 1)) }
+
+// System returns the files of the boot volume beside the boot loaders: the system in slot a, with slot b empty, and the
+// environment block that says which one to start.
+func System(vmlinuz, initrd, manifest []byte) []stick.File {
 	return []stick.File{
-		{Name: configDir + "/grub.cfg", Data: grubConfig},
+		{Name: "grub/grubenv", Data: environment()},
 		{Name: "manifest.json", Data: manifest},
 		{Name: "a/vmlinuz", Data: vmlinuz},
 		{Name: "a/initrd.img", Data: initrd},
 	}
+}
+
+// environment is a new environment block.
+func environment() []byte {
+	b := []byte("# GRUB Environment Block\nactive=a\n")
+	return append(b, bytes.Repeat([]byte("#"), environmentSize-len(b))...)
 }

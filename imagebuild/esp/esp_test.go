@@ -1,25 +1,15 @@
 package esp
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// grub.cfg finds the files under the names they get, and uses only commands that are in GRUB's core image.
-func TestFilesMatchConfig(t *testing.T) {
-	var cfg string
-	names := make(map[string]bool)
-	for _, f := range Files([]byte("k"), []byte("i"), []byte("m")) {
-		names[f.Name] = true
-		if f.Name == "EFI/debian/grub.cfg" {
-			cfg = string(f.Data)
-		}
-	}
-	for _, want := range []string{"a/vmlinuz", "a/initrd.img", "manifest.json"} {
-		if !names[want] {
-			t.Errorf("the boot volume lacks %s", want)
-		}
-	}
+// grub.cfg uses only commands that are in GRUB's core image. Debian's signed GRUB has all of these, too.
+func TestConfigCommands(t *testing.T) {
 	modules := make(map[string]bool)
 	for _, m := range strings.Fields(biosModules) {
 		modules[m] = true
@@ -27,15 +17,67 @@ func TestFilesMatchConfig(t *testing.T) {
 	// Commands and the modules they are in.
 	in := map[string]string{"serial": "serial", "terminal_input": "terminal", "terminal_output": "terminal", "search": "search",
 		"echo": "echo", "sleep": "sleep", "reboot": "reboot", "linux16": "linux16", "initrd16": "linux16", "linux": "linux",
-		"initrd": "linux", "boot": "linux", "[": "test"}
-	keywords := map[string]bool{"set": true, "if": true, "else": true, "fi": true}
-	for line := range strings.Lines(cfg) {
-		f := strings.Fields(line)
-		if len(f) == 0 || strings.HasPrefix(f[0], "#") || keywords[f[0]] {
+		"initrd": "linux", "boot": "linux", "[": "test", "regexp": "regexp", "load_env": "loadenv", "save_env": "loadenv"}
+	own := map[string]bool{"set": true, "fi": true, "return": true, "start": true, "}": true}
+	used := 0
+	for line := range strings.Lines(string(Config(DefaultArgs))) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") || strings.HasPrefix(line, "function ") {
 			continue
 		}
-		if m := in[f[0]]; m == "" || !modules[m] {
-			t.Errorf("grub.cfg uses %q, which no module of the core image has", f[0])
+		for part := range strings.SplitSeq(line, ";") {
+			f := strings.Fields(part)
+			for len(f) > 0 && (f[0] == "if" || f[0] == "elif" || f[0] == "then" || f[0] == "else") {
+				f = f[1:]
+			}
+			if len(f) == 0 || own[f[0]] {
+				continue
+			}
+			used++
+			if m := in[f[0]]; m == "" || !modules[m] {
+				t.Errorf("grub.cfg uses %q, which no module of the core image has", f[0])
+			}
 		}
+	}
+	if used < 30 {
+		t.Errorf("the test sees only %d commands", used)
+	}
+}
+
+func TestConfigSyntax(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "grub.cfg")
+	if err := os.WriteFile(file, Config("console=ttyS1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("grub-script-check", file).CombinedOutput(); err != nil {
+		t.Errorf("grub-script-check (package grub-common): %v\n%s", err, out)
+	}
+	if text := string(Config("console=ttyS1")); !strings.Contains(text, `"console=ttyS1 gpt `) || strings.Contains(text, "@ARGS@") {
+		t.Error("the command line isn't in grub.cfg")
+	}
+}
+
+// GRUB's own tool reads the environment block.
+func TestEnvironment(t *testing.T) {
+	names := make(map[string]bool)
+	file := filepath.Join(t.TempDir(), "grubenv")
+	for _, f := range System([]byte("k"), []byte("i"), []byte("m")) {
+		names[f.Name] = true
+		if f.Name == "grub/grubenv" {
+			if len(f.Data) != environmentSize {
+				t.Errorf("the environment block has %d bytes, want one sector", len(f.Data))
+			}
+			if err := os.WriteFile(file, f.Data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, want := range []string{"a/vmlinuz", "a/initrd.img", "manifest.json", "grub/grubenv"} {
+		if !names[want] {
+			t.Errorf("the boot volume lacks %s", want)
+		}
+	}
+	out, err := exec.Command("grub-editenv", file, "list").CombinedOutput()
+	if err != nil || string(out) != "active=a\n" {
+		t.Errorf("grub-editenv (package grub-common): %q, %v; want active=a", out, err)
 	}
 }

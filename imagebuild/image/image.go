@@ -117,7 +117,10 @@ func bootFiles(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, initrd s
 	if err != nil {
 		return c, fmt.Errorf("cannot read the initramfs: %w", err)
 	}
-	c.Boot = esp.Files(vmlinuz, rd, manifest)
+	if c.Boot, err = esp.Loaders(tree, esp.DefaultArgs); err != nil {
+		return c, err
+	}
+	c.Boot = append(c.Boot, esp.System(vmlinuz, rd, manifest)...)
 	return c, nil
 }
 

@@ -19,6 +19,7 @@ import (
 var packages = [...]string{
 	"linux-image-amd64", // the kernel
 	"kmod",              // depmod, run while building
+	"zstd",              // run while building
 
 	"lvm2", // LVM
 	"dmsetup",
@@ -26,8 +27,11 @@ var packages = [...]string{
 
 	"ca-certificates", // whom https servers are trusted by
 
-	"grub-pc-bin", // boot loader for a PC BIOS
-	"grub-common", // grub-mkimage, run while building
+	"grub-pc-bin",               // boot loader for a PC BIOS
+	"grub-common",               // grub-mkimage, run while building
+	"shim-signed",               // boot loaders for UEFI, signed for Secure Boot: Microsoft's signature is on shim,
+	"shim-helpers-amd64-signed", // Debian's on its helpers
+	"grub-efi-amd64-signed",     // and on GRUB
 }
 
 // programs go into the image from packages, with their libraries.

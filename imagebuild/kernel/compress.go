@@ -11,11 +11,13 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"strconv"
 
 	"github.com/google/renameio/v2"
-	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"golang.org/x/sync/errgroup"
+
+	"sanstick/imagebuild/rootfs"
 )
 
 // maxModule bounds an expanded module, against a broken file.
@@ -50,7 +52,7 @@ func compress(ctx context.Context, o Options, dir string, modules []string) ([]s
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return compressOne(filepath.Join(dir, modules[i]), files[i])
+			return compressOne(ctx, o.Tree, filepath.Join(dir, modules[i]), files[i])
 		})
 	}
 	return files, g.Wait()
@@ -73,7 +75,9 @@ func removeOthers(dir string) error {
 	return nil
 }
 
-func compressOne(from, to string) error {
+// compressOne compresses with Debian's zstd at a level that the Go encoder doesn't have: it makes the modules an eighth
+// smaller. It is told the size, as it doesn't see it on its standard input, so that init needs no second buffer.
+func compressOne(ctx context.Context, t rootfs.Tree, from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {
 		return fmt.Errorf("cannot read a kernel module: %w", err)
@@ -83,12 +87,16 @@ func compressOne(from, to string) error {
 			return fmt.Errorf("cannot expand %s: %w", from, err)
 		}
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	cmd, err := t.Command(ctx, "usr/bin/zstd", "-19", "--single-thread", "-q", "-c", "--stream-size="+strconv.Itoa(len(data)))
 	if err != nil {
-		return fmt.Errorf("cannot compress a kernel module: %w", err)
+		return err
 	}
-	defer enc.Close()
-	if err := renameio.WriteFile(to, enc.EncodeAll(data, nil), 0o644); err != nil {
+	var out, said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(data), &out, &said
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("cannot compress a kernel module: %w\n%s", err, said.Bytes())
+	}
+	if err := renameio.WriteFile(to, out.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("cannot write the module cache: %w", err)
 	}
 	return nil

@@ -57,6 +57,8 @@ type Options struct {
 	Stick     string    // image to boot from; it is written to unless Snapshot is set
 	StickBus  Bus       // USB if empty
 	Snapshot  bool      // throw away what the guest writes to the stick
+	CD        string    // image in a CD drive, to boot from unless there is a stick; read-only
+	Firmware  Firmware  // BIOS if empty
 	Disks     []Disk    // data disks
 	MemoryMiB int       // 512 if 0
 	CPUs      int       // 2 if 0
@@ -81,7 +83,7 @@ func (o Options) args(qmp string) ([]string, error) {
 		return nil, fmt.Errorf("cannot use accelerator %q: want %s or %s", o.Accel, KVM, TCG)
 	}
 	a := []string{
-		"-nodefaults", "-no-user-config", "-machine", "q35", "-accel", accel,
+		"-nodefaults", "-no-user-config", "-machine", o.machine(), "-accel", accel,
 		"-m", strconv.Itoa(orInt(o.MemoryMiB, 512)), "-smp", strconv.Itoa(orInt(o.CPUs, 2)),
 		"-display", "none", "-vga", "std",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
@@ -114,6 +116,10 @@ func (o Options) args(qmp string) ([]string, error) {
 		}
 		a = append(a, "-device", device+",bootindex=0,id=dev-"+stickID)
 	}
+	if o.CD != "" {
+		a = append(a, "-drive", "if=none,id=cd,format=raw,media=cdrom,readonly=on,file="+escape(o.CD),
+			"-device", "ide-cd,bus=ide.0,drive=cd,bootindex=1")
+	}
 	for i, d := range o.Disks {
 		id := diskID(i)
 		d.Bus = orBus(d.Bus, Virtio)
@@ -141,6 +147,14 @@ func (o Options) args(qmp string) ([]string, error) {
 		a = append(a, "-smbios", s)
 	}
 	return a, nil
+}
+
+// machine is the -machine value.
+func (o Options) machine() string {
+	if o.Firmware == UEFI || o.Firmware == SecureBoot {
+		return "q35,smm=on"
+	}
+	return "q35"
 }
 
 // deviceArgs is the -device value for a disk. port is its SATA port.

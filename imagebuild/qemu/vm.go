@@ -72,7 +72,11 @@ func (vm *VM) start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	vm.cmd = exec.CommandContext(ctx, program, args...)
+	firmware, err := o.firmwareArgs(vm.dir)
+	if err != nil {
+		return err
+	}
+	vm.cmd = exec.CommandContext(ctx, program, append(args, firmware...)...)
 	// A process group of its own: Ctrl-C at the terminal is for us, we power the guest off. If we are killed, QEMU ends too.
 	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	vm.cmd.Stdout, vm.cmd.Stderr = vm.serial, vm.stderr

@@ -31,6 +31,9 @@ func prepare(o Options) (stickFile string, disks []qemu.Disk, err error) {
 	return stickFile, disks, nil
 }
 
+// stickSize is that of the smallest stick that has room for two systems.
+const stickSize = 256 << 20
+
 func prepareStick(o Options, file string) error {
 	toml := config.Demo()
 	if o.ConfigFile != "" {
@@ -49,7 +52,10 @@ func prepareStick(o Options, file string) error {
 		return stick.Refresh(o.Image, file)
 	case err == nil || errors.Is(err, fs.ErrNotExist):
 		o.Log.Step("making a stick in %s", file)
-		return stick.WithConfig(o.Image, file, toml)
+		if err := stick.WithConfig(o.Image, file, toml); err != nil {
+			return err
+		}
+		return stick.Grow(file, stickSize)
 	default:
 		return fmt.Errorf("cannot find the stick image: %w", err)
 	}

@@ -91,10 +91,23 @@ func (v *volume) check() error {
 	return nil
 }
 
-// repair checks a new volume, sets right what go-diskfs 1.9.4 leaves wrong or empty in it (the serial number, the
+// resize sets the number of sectors of a volume to that of its span.
+func resize(f *os.File, s span) error {
+	for _, at := range []int64{bootSector, bootCopy} {
+		if _, err := f.WriteAt(le.AppendUint32(nil, uint32(s.size/sector)), s.start+at*sector+bpbSectors); err != nil {
+			return fmt.Errorf("cannot write the boot sector: %w", err)
+		}
+	}
+	return nil
+}
+
+// repair gives a new volume the size of its span, checks it, sets right what go-diskfs 1.9.4 leaves wrong or empty in it (the serial number, the
 // geometry for old BIOSes, the count of free clusters, the ".." of first-level directories, a cluster for each empty
 // file), and makes its dates fixed.
 func repair(f *os.File, s span, serial uint32) error {
+	if err := resize(f, s); err != nil {
+		return err
+	}
 	v, err := openVolume(f, s)
 	if err != nil {
 		return err

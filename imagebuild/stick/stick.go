@@ -31,23 +31,23 @@ type Contents struct {
 
 // Create writes an image. It appears under path when it is complete and checked.
 func Create(path string, c Contents) error {
-	t, size := table(bootSize(c.Boot))
+	bytes, room := bootSize(c.Boot)
+	t, size := table(bytes)
 	return replace(path, func(f *os.File) error {
-		if err := f.Truncate(size); err != nil {
+		if err := f.Truncate(bootStart + room); err != nil { // go-diskfs wants the whole volume to be there
 			return fmt.Errorf("cannot size the image: %w", err)
 		}
 		disk := file.New(f, false)
+		if err := writeVolume(disk, f, span{bootStart, bytes}, room, BootLabel, bootSerial, c.Boot); err != nil {
+			return err
+		}
+		if err := f.Truncate(size); err != nil {
+			return fmt.Errorf("cannot size the image: %w", err)
+		}
 		if err := t.Write(f, size); err != nil {
 			return fmt.Errorf("cannot write the partition table: %w", err)
 		}
 		if err := writeBIOS(f, c.BootCode, c.Core); err != nil {
-			return err
-		}
-		boot, err := partition(disk, bootPart)
-		if err != nil {
-			return err
-		}
-		if err := writeVolume(disk, f, boot, BootLabel, bootSerial, c.Boot); err != nil {
 			return err
 		}
 		return writeConfig(disk, f, c.Config)
@@ -66,7 +66,7 @@ func WithConfig(imagePath, outPath string, toml []byte) error {
 }
 
 // Refresh brings the stick image stickPath up to date with a newer build: it becomes a copy of imagePath that
-// keeps the SANSTICK volume of the old stick, byte for byte.
+// keeps the size and the SANSTICK volume of the old stick, byte for byte.
 func Refresh(imagePath, stickPath string) error {
 	old, err := os.Open(stickPath)
 	if err != nil {
@@ -77,8 +77,15 @@ func Refresh(imagePath, stickPath string) error {
 	if err != nil {
 		return fmt.Errorf("cannot use stick image %s: %w", stickPath, err)
 	}
+	fi, err := old.Stat()
+	if err != nil {
+		return fmt.Errorf("cannot open the stick image: %w", err)
+	}
 	return replace(stickPath, func(f *os.File) error {
 		if err := copyImage(f, imagePath); err != nil {
+			return err
+		}
+		if err := grow(f, fi.Size()); err != nil {
 			return err
 		}
 		to, err := partition(file.New(f, false), configPart)
@@ -117,12 +124,33 @@ func writeConfig(disk backend.Storage, f *os.File, toml []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeVolume(disk, f, s, ConfigLabel, configSerial, []File{{ConfigFile, toml}})
+	return writeVolume(disk, f, s, s.size, ConfigLabel, configSerial, []File{{ConfigFile, toml}})
 }
 
-// writeVolume makes a FAT32 volume with files.
-func writeVolume(disk backend.Storage, f *os.File, s span, label string, serial uint32, files []File) error {
-	v, err := fat32.Create(disk, s.size, s.start, sector, label, true)
+// Grow makes the stick image path as large as a stick of size bytes. What the appliance then does with a stick that is
+// larger than the image is left to its first start.
+func Grow(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open the stick image: %w", err)
+	}
+	return errors.Join(grow(f, size), f.Close())
+}
+
+func grow(f *os.File, size int64) error {
+	fi, err := f.Stat()
+	if err == nil && fi.Size() < size {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot size the stick image: %w", err)
+	}
+	return nil
+}
+
+// writeVolume makes a FAT32 volume with files, whose allocation tables are long enough for room bytes.
+func writeVolume(disk backend.Storage, f *os.File, s span, room int64, label string, serial uint32, files []File) error {
+	v, err := fat32.Create(disk, room, s.start, sector, label, true)
 	if err != nil {
 		return fmt.Errorf("cannot format %s: %w", label, err)
 	}
@@ -170,22 +198,22 @@ func writeBIOS(f *os.File, bootCode, core []byte) error {
 		blockStart  = 0x1f4 // first sector of core.img: where its second one lies
 		blockLength = 0x1fc // and how many follow
 	)
-	if len(bootCode) < codeSize || len(core) < 2*sector || len(core) > mib {
+	if len(bootCode) < codeSize || len(core) < 2*sector || len(core) > configStart-coreStart {
 		return fmt.Errorf("cannot use GRUB's images: %d and %d bytes", len(bootCode), len(core))
 	}
 	boot := bytes.Clone(bootCode[:codeSize])
-	binary.LittleEndian.PutUint64(boot[kernelLBA:], coreLBA)
+	binary.LittleEndian.PutUint64(boot[kernelLBA:], coreStart/sector)
 	boot[bootDrive] = 0xff
 	boot[driveCheck], boot[driveCheck+1] = 0x90, 0x90
 	core = bytes.Clone(core)
-	binary.LittleEndian.PutUint64(core[blockStart:], coreLBA+1)
+	binary.LittleEndian.PutUint64(core[blockStart:], coreStart/sector+1)
 	if n, want := int(binary.LittleEndian.Uint16(core[blockLength:])), (len(core)+sector-1)/sector-1; n != want {
 		return fmt.Errorf("cannot use GRUB's core image: it says it has %d more sectors, not %d", n, want)
 	}
 	if _, err := f.WriteAt(boot, 0); err != nil {
 		return fmt.Errorf("cannot write the boot sector: %w", err)
 	}
-	if _, err := f.WriteAt(core, coreLBA*sector); err != nil {
+	if _, err := f.WriteAt(core, coreStart); err != nil {
 		return fmt.Errorf("cannot write GRUB's core image: %w", err)
 	}
 	return nil

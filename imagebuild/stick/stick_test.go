@@ -61,6 +61,7 @@ func testContents(config string) Contents {
 		BootCode: bytes.Repeat([]byte{0x5a}, sector),
 		Core:     core,
 		Boot: []File{
+			{"EFI/BOOT/BOOTX64.EFI", []byte("shim")},
 			{"EFI/debian/grub.cfg", []byte("linux\n")},
 			{"a/vmlinuz", bytes.Repeat([]byte("kernel"), 100<<10)},
 			{"a/initrd.img", bytes.Repeat([]byte("initrd"), 100<<10)},
@@ -117,8 +118,8 @@ func TestCreateBIOS(t *testing.T) {
 		t.Fatal(err)
 	}
 	le := binary.LittleEndian
-	if got := le.Uint64(data[0x5c:]); got != 2048 {
-		t.Errorf("boot.img loads core.img from sector %d, want 2048", got)
+	if got := le.Uint64(data[0x5c:]); got != 1024 {
+		t.Errorf("boot.img loads core.img from sector %d, want 1024", got)
 	}
 	if data[0x64] != 0xff || data[0x66] != 0x90 || data[0x67] != 0x90 {
 		t.Error("boot.img has no workaround for a bad drive number")
@@ -126,8 +127,8 @@ func TestCreateBIOS(t *testing.T) {
 	if data[0] != 0x5a || data[439] != 0x5a || data[510] != 0x55 || data[511] != 0xaa {
 		t.Error("boot code or protective MBR damaged")
 	}
-	if got := le.Uint64(data[2048*sector+0x1f4:]); got != 2049 {
-		t.Errorf("core.img goes on at sector %d, want 2049", got)
+	if got := le.Uint64(data[1024*sector+0x1f4:]); got != 1025 {
+		t.Errorf("core.img goes on at sector %d, want 1025", got)
 	}
 }
 
@@ -148,11 +149,11 @@ func TestReproducible(t *testing.T) {
 func TestCreateErrors(t *testing.T) {
 	tests := map[string]func(*Contents){
 		"core too short":  func(c *Contents) { c.Core = c.Core[:sector] },
-		"core too long":   func(c *Contents) { c.Core = make([]byte, mib+1) },
+		"core too long":   func(c *Contents) { c.Core = make([]byte, mib/2+1) },
 		"core block list": func(c *Contents) { binary.LittleEndian.PutUint16(c.Core[0x1fc:], 9) },
 		"boot code":       func(c *Contents) { c.BootCode = nil },
 		"bad name":        func(c *Contents) { c.Boot[0].Name = "/absolute" },
-		"huge config":     func(c *Contents) { c.Config = make([]byte, configMiB*mib) },
+		"huge config":     func(c *Contents) { c.Config = make([]byte, configSize) },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -199,7 +200,7 @@ func TestWithConfig(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	stick := create(t, "edited = 1\n")
 	c := testContents("new = 1\n")
-	c.Boot[2].Data = make([]byte, 34*mib) // the configuration volume moves
+	c.Boot[3].Data = make([]byte, 34*mib)
 	image := filepath.Join(t.TempDir(), "new.img")
 	if err := Create(image, c); err != nil {
 		t.Fatal(err)
@@ -210,7 +211,7 @@ func TestRefresh(t *testing.T) {
 	if got := config(t, stick); got != "edited = 1\n" {
 		t.Errorf("appliance.toml is %q, want the edited one", got)
 	}
-	if got := tool(t, "mtype", "-i", volumeFile(t, stick, bootPart), "::/a/initrd.img"); len(got) != len(c.Boot[2].Data) {
+	if got := tool(t, "mtype", "-i", volumeFile(t, stick, bootPart), "::/a/initrd.img"); len(got) != len(c.Boot[3].Data) {
 		t.Error("the initramfs is not the new one")
 	}
 	if out := strings.TrimSpace(tool(t, "fsck.fat", "-n", volumeFile(t, stick, configPart))); strings.Count(out, "\n") != 1 {
@@ -236,11 +237,15 @@ func TestFATTooShort(t *testing.T) {
 
 func TestBootSize(t *testing.T) {
 	for _, tt := range []struct {
-		bytes int
-		want  int64
-	}{{0, 33}, {30 * mib, 33}, {40 * mib, 41}, {63 * mib, 65}} {
-		if got := bootSize([]File{{"f", make([]byte, tt.bytes)}}); got != tt.want {
-			t.Errorf("%d bytes: %d MiB, want %d", tt.bytes, got, tt.want)
+		bytes, size, room int64
+	}{
+		{0, 34 * mib, 128 * mib}, // the smallest FAT32, and long tables
+		{40 * mib, 43 * mib, 128 * mib},
+		{50 * mib, 53 * mib, 151 * mib},
+	} {
+		size, room := bootSize([]File{{"f", make([]byte, tt.bytes)}})
+		if size > tt.size || size < tt.bytes || size%align != 0 || room != tt.room {
+			t.Errorf("%d bytes: %d bytes with room for %d, want at most %d with room for %d", tt.bytes, size, room, tt.size, tt.room)
 		}
 	}
 }
