@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unsafe"
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/probe"
@@ -86,6 +87,9 @@ func (r *direct) ReadAt(p []byte, off int64) (int, error) {
 	}
 	start := off &^ (block - 1)
 	end := min((off+int64(len(p))+block-1)&^(block-1), r.size)
+	if start == off && end == off+int64(len(p)) && uintptr(unsafe.Pointer(unsafe.SliceData(p)))%block == 0 {
+		return r.dev.ReadAt(p, off) // as large buffers are
+	}
 	if int64(len(r.buf)) < end-start {
 		r.buf = sys.AlignedBuffer(int(end - start))
 	}
