@@ -9,8 +9,8 @@ import (
 // mdMagic starts a superblock of Linux software RAID (drivers/md/md_p.h).
 const mdMagic = 0xa92b4efc
 
-// mdKind is the Kind of the Set that an md member belongs to.
-const mdKind = "md array"
+// MDArray is the Kind of the Set that a member of an md array belongs to.
+const MDArray = "md array"
 
 // mdRAID finds members of md arrays. Version 1.1 is at the start, 1.2 at
 // 4 KiB, 1.0 and 0.90 near the end at places that depend on the size. Only
@@ -54,7 +54,7 @@ func md1(f *Finding, b []byte) {
 		return
 	}
 	f.Set = Set{
-		Kind: mdKind, ID: mdUUID(b[16:32]), Name: text(b[32:64]),
+		Kind: MDArray, ID: mdUUID(b[16:32]), Name: text(b[32:64]),
 		Level: mdLevel(int32(le32(b, 72))), Members: bounded(le32(b, 92)), Events: le64(b, 200),
 	}
 	f.UUID, f.Size = uuid(b[168:184]), product(le64(b, 80), 512)
@@ -88,11 +88,11 @@ func md0(f *Finding, b []byte, little bool) {
 	if nonZero(id) < 0 {
 		return
 	}
-	f.Set = Set{Kind: mdKind, ID: mdUUID(id), Level: mdLevel(int32(word(7))), Members: bounded(int64(word(10))), Member: "spare"}
+	f.Set = Set{Kind: MDArray, ID: mdUUID(id), Level: mdLevel(int32(word(7))), Members: bounded(int64(word(10))), Member: "spare"}
 	if little {
-		f.Set.Events = uint64(word(39))<<32 | uint64(word(38))
+		f.Set.Events = uint64(word(40))<<32 | uint64(word(39))
 	} else {
-		f.Set.Events = uint64(word(38))<<32 | uint64(word(39))
+		f.Set.Events = uint64(word(39))<<32 | uint64(word(40))
 	}
 	f.Size = int64(word(8)) * 1024
 	if role := word(992 + 3); role < word(10) {

@@ -46,7 +46,7 @@ func md1(at int64, role uint64) string {
 
 func md0() string {
 	b := make(block, 4096)
-	for i, v := range map[int]uint64{0: 0xa92b4efc, 2: 90, 5: 1, 13: 2, 14: 3, 15: 4, 7: 1, 8: 1 << 20, 10: 2, 38: 9, 992 + 3: 1} {
+	for i, v := range map[int]uint64{0: 0xa92b4efc, 2: 90, 5: 1, 13: 2, 14: 3, 15: 4, 7: 1, 8: 1 << 20, 10: 2, 38: 0xc08a859d, 39: 9, 992 + 3: 1} {
 		b.le(4*i, 4, v)
 	}
 	return string(b)
