@@ -20,9 +20,14 @@ func TestConf(t *testing.T) {
 		`(?m)^\s*scan_lvs = 0$`,
 		`(?m)^\s*udev_sync = 0$`,
 		`(?m)^\s*global_filter = \[ "a\|.*", "r\|\.\*\|" \]$`,
+		// Nor what is in arrays of other machines.
+		`(?m)^\s*global_filter = \[ "a\|\^/dev/\([a-z|]*\)\|"`,
 	} {
 		if !regexp.MustCompile(want).Match(conf) {
 			t.Errorf("lvm.conf has nothing like %s", want)
 		}
+	}
+	if regexp.MustCompile(`(?m)^\s*global_filter.*\bmd\b`).Match(conf) {
+		t.Error("LVM looks inside md arrays")
 	}
 }
