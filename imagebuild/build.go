@@ -11,7 +11,7 @@ import (
 	"sanstick/imagebuild/progress"
 )
 
-const buildHelp = `imagebuild build makes the stick image.
+const buildHelp = `imagebuild build makes the stick image, and an ISO image.
 
 It fetches Debian's kernel, LVM tools and GRUB with apt (as any user; nothing is installed on this machine), compiles
 init, the appliance and a shell's commands into an initramfs, and writes a disk image of about 80 MB. The first run
@@ -21,7 +21,10 @@ takes a few minutes and needs a network; later ones take seconds and need none.
   go run ./imagebuild build --config my.toml         with yours on it; errors in it are reported here, not on the box
   go run ./imagebuild build --update                 with the newest packages of the Debian release of this machine
 
-Write the result to a stick, for example with
+build/sanstick.iso is the same for a CD drive, or a virtual one. Written to a stick it boots as well, but has no room for
+updates. From a CD the configuration is read from any disk or stick with a volume SANSTICK.
+
+Write the image to a stick, for example with
   sudo dd if=build/sanstick.img of=/dev/sdX bs=4M conv=fsync
 and boot a PC from it, by BIOS or UEFI, with Secure Boot on or off. The configuration is the file appliance.toml on its volume SANSTICK, which any
 PC can edit.
@@ -31,6 +34,7 @@ PC can edit.
 func build(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
 	out := fs.String("o", "", "write the image to `FILE` (default build/sanstick.img in the source tree)")
+	isoFile := fs.String("iso", "", "write the ISO image to `FILE` (default build/sanstick.iso; none if -o is given)")
 	config := fs.String("config", "", "put `FILE` on the stick as appliance.toml (default: DHCP, no pools)")
 	update := fs.Bool("update", false, "ask the package archive for newer packages")
 	if err := parse(fs, buildHelp, args); err != nil {
@@ -43,10 +47,13 @@ func build(ctx context.Context, args []string) error {
 	dir := filepath.Join(source, "build")
 	if *out == "" {
 		*out = filepath.Join(dir, "sanstick.img")
+		if *isoFile == "" {
+			*isoFile = filepath.Join(dir, "sanstick.iso")
+		}
 	}
 	log := progress.New(os.Stdout)
 	r, err := image.Build(ctx, image.Options{
-		Source: source, BuildDir: dir, Out: *out, ConfigFile: *config, Update: *update, Log: log,
+		Source: source, BuildDir: dir, Out: *out, ISO: *isoFile, ConfigFile: *config, Update: *update, Log: log,
 	})
 	if err != nil {
 		return err

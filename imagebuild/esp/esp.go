@@ -22,8 +22,10 @@ var grubConfig string
 // configDir is where Debian's signed GRUB looks for its configuration, so the one for a BIOS looks there too.
 const configDir = "EFI/debian"
 
-// environmentSize is that of GRUB's environment block, which it can overwrite and nothing else. One sector, which is
-// written whole or not at all.
+// Environment is GRUB's environment block on the stick.
+const Environment = "grub/grubenv"
+
+// environmentSize is how large it is, for good: GRUB only overwrites it. One sector is written whole or not at all.
 const environmentSize = 512
 
 // biosModules go into GRUB's core image: enough to read the boot volume and run grub.cfg, and for a person at its
@@ -52,6 +54,20 @@ func BIOS(ctx context.Context, t rootfs.Tree, tmp string) (bootCode, core []byte
 	// The prefix means: partition 2 of the drive the BIOS booted from.
 	core, err = mkimage(ctx, t, tmp, "i386-pc", "(,gpt2)/"+configDir)
 	return bootCode, core, err
+}
+
+// CD returns what a PC BIOS needs to boot an ISO image: the boot sector for when it is on a disk (boot_hybrid.img), and a
+// core image that both ways lead to.
+func CD(ctx context.Context, t rootfs.Tree, tmp string) (hybrid, core []byte, err error) {
+	path, err := t.Path("usr/lib/grub/i386-pc/boot_hybrid.img")
+	if err != nil {
+		return nil, nil, err
+	}
+	if hybrid, err = os.ReadFile(path); err != nil {
+		return nil, nil, fmt.Errorf("cannot read GRUB's boot sector: %w", err)
+	}
+	core, err = mkimage(ctx, t, tmp, "i386-pc-eltorito", "/"+configDir)
+	return hybrid, core, err
 }
 
 // mkimage makes a core image of GRUB. tmp is a directory for building.
@@ -107,7 +123,7 @@ func Config(args string) []byte { return []byte(strings.Replace(grubConfig, "@AR
 // environment block that says which one to start.
 func System(vmlinuz, initrd, manifest []byte) []stick.File {
 	return []stick.File{
-		{Name: "grub/grubenv", Data: environment()},
+		{Name: Environment, Data: environment()},
 		{Name: "manifest.json", Data: manifest},
 		{Name: "a/vmlinuz", Data: vmlinuz},
 		{Name: "a/initrd.img", Data: initrd},

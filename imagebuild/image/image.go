@@ -11,11 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sanstick/appliance/config"
 	"sanstick/imagebuild/apt"
 	"sanstick/imagebuild/esp"
 	"sanstick/imagebuild/initramfs"
+	"sanstick/imagebuild/iso"
 	"sanstick/imagebuild/kernel"
 	"sanstick/imagebuild/progress"
 	"sanstick/imagebuild/rootfs"
@@ -27,6 +29,7 @@ type Options struct {
 	Source     string // root of the sanstick module; see FindSource
 	BuildDir   string // everything is kept below it
 	Out        string // the image file
+	ISO        string // the ISO image to make as well; empty = none
 	ConfigFile string // the appliance.toml to put on the stick; empty = the default one
 	Update     bool   // ask for newer packages
 	Log        *progress.Log
@@ -87,7 +90,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	contents, err := bootFiles(ctx, tree, k, initrd, manifest, cache)
+	contents, err := stickContents(ctx, tree, k, initrd, manifest, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -99,11 +102,35 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err := stick.Create(o.Out, contents); err != nil {
 		return nil, err
 	}
+	if o.ISO != "" {
+		if err := createISO(ctx, o, tree, cache, contents); err != nil {
+			return nil, err
+		}
+	}
 	return result(o.Out, initrd, k, len(set.Packages))
 }
 
-// bootFiles collects what the boot partition holds.
-func bootFiles(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, initrd string, manifest []byte, tmp string) (stick.Contents, error) {
+// createISO writes the ISO image, which holds what the stick does.
+func createISO(ctx context.Context, o Options, tree rootfs.Tree, tmp string, c stick.Contents) error {
+	o.Log.Step("writing %s", o.ISO)
+	hybrid, core, err := esp.CD(ctx, tree, tmp)
+	if err != nil {
+		return err
+	}
+	out := iso.Contents{HybridCode: hybrid, ElTorito: core, Config: c.Config}
+	for _, f := range c.Boot {
+		switch {
+		case strings.HasPrefix(f.Name, "EFI/"):
+			out.Loaders = append(out.Loaders, f)
+		case f.Name != esp.Environment: // nothing can be written to it
+			out.System = append(out.System, f)
+		}
+	}
+	return iso.Create(o.ISO, out)
+}
+
+// stickContents collects what the stick holds.
+func stickContents(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, initrd string, manifest []byte, tmp string) (stick.Contents, error) {
 	var c stick.Contents
 	var err error
 	if c.BootCode, c.Core, err = esp.BIOS(ctx, tree, tmp); err != nil {

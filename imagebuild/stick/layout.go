@@ -22,8 +22,8 @@ const (
 	mib    = 1 << 20
 	align  = 4096 // of partitions whose place isn't a whole MiB
 
-	// configSize is the smallest that a FAT32 volume may have (65525 clusters), rounded up to MiB.
-	configSize = 33 * mib
+	// ConfigSize is the smallest that a FAT32 volume may have (65525 clusters), rounded up to MiB.
+	ConfigSize = 33 * mib
 	// minRoom is the least that SANBOOT can be grown to: two slots, and then half of it is free.
 	minRoom = 128 * mib
 	// backupSize is the end of the disk: the backup of the partition table.
@@ -37,7 +37,7 @@ const (
 
 	coreStart   = mib / 2
 	configStart = mib
-	bootStart   = configStart + configSize
+	bootStart   = configStart + ConfigSize
 )
 
 // Volume labels, and the file in the configuration volume.
@@ -66,7 +66,7 @@ func table(bootSize int64) (t *gpt.Table, size int64) {
 		Partitions: []*gpt.Partition{
 			part(biosPart, coreStart, configStart-coreStart, gpt.BIOSBoot, "bios"),
 			part(bootPart, bootStart, bootSize, gpt.EFISystemPartition, "sanboot"),
-			part(configPart, configStart, configSize, gpt.MicrosoftBasicData, "sanstick"),
+			part(configPart, configStart, ConfigSize, gpt.MicrosoftBasicData, "sanstick"),
 		},
 	}, roundUp(bootStart+bootSize+backupSize, align)
 }

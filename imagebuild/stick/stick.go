@@ -118,13 +118,18 @@ func replace(path string, fn func(*os.File) error) error {
 	return nil
 }
 
+// FormatConfig makes a SANSTICK volume of ConfigSize bytes with appliance.toml at start in f, which reaches that far.
+func FormatConfig(f *os.File, start int64, toml []byte) error {
+	return writeVolume(file.New(f, false), f, span{start, ConfigSize}, ConfigSize, ConfigLabel, configSerial, []File{{ConfigFile, toml}})
+}
+
 // writeConfig makes the SANSTICK volume anew.
 func writeConfig(disk backend.Storage, f *os.File, toml []byte) error {
 	s, err := partition(disk, configPart)
 	if err != nil {
 		return err
 	}
-	return writeVolume(disk, f, s, s.size, ConfigLabel, configSerial, []File{{ConfigFile, toml}})
+	return FormatConfig(f, s.start, toml)
 }
 
 // Grow makes the stick image path as large as a stick of size bytes. What the appliance then does with a stick that is

@@ -153,7 +153,7 @@ func TestCreateErrors(t *testing.T) {
 		"core block list": func(c *Contents) { binary.LittleEndian.PutUint16(c.Core[0x1fc:], 9) },
 		"boot code":       func(c *Contents) { c.BootCode = nil },
 		"bad name":        func(c *Contents) { c.Boot[0].Name = "/absolute" },
-		"huge config":     func(c *Contents) { c.Config = make([]byte, configSize) },
+		"huge config":     func(c *Contents) { c.Config = make([]byte, ConfigSize) },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
