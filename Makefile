@@ -20,11 +20,11 @@ help: ## list these targets
 run: deps-run image ## build the image, boot it in QEMU and serve a LUN on localhost
 	@$(GO) run ./imagebuild run $(RUN_FLAGS)
 
-image: ## build build/sanstick.img
+image: ## build build/sanstick.img and build/sanstick.iso
 	@$(GO) run ./imagebuild build $(IMAGE_FLAGS)
 
 # What takes many minutes in QEMU: make e2e runs it, make test leaves it out.
-E2E_LONG := ^TestBootMedia$$|^TestDisksComeAndGo$$|^TestLayouts$$|^TestSpace$$|^TestStickDies$$|^TestTransfer$$|^TestVolumes$$
+E2E_LONG := ^TestBootMedia$$|^TestDisksComeAndGo$$|^TestISO$$|^TestLayouts$$|^TestSpace$$|^TestStickDies$$|^TestTransfer$$|^TestVolumes$$
 
 test: deps-test check unit e2e-slice ## check, unit tests with -race, end to end in QEMU but for the longest
 

@@ -176,6 +176,12 @@ func (b *box) settings() *settings { return b.inForce.Load() }
 // openStick mounts the stick and reads the configuration from it.
 func (b *box) openStick(ctx context.Context) {
 	stick, err := mountStick(ctx, b.o)
+	if errors.Is(err, errNoStick) && startedFromISO(b.o.ProcDir) {
+		s := builtIn()
+		b.inForce.Store(&s)
+		b.log.Warn("Configuration", "warning", s.status.Warnings[len(s.status.Warnings)-1])
+		return
+	}
 	if err != nil {
 		none := decide(filepath.Join(b.o.StickDir, configName), nil, err, nil, errNoStick)
 		b.inForce.Store(&none)

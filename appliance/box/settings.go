@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/google/renameio/v2"
 
@@ -24,6 +26,7 @@ const (
 const (
 	inForceFile     = "file"
 	inForceLastGood = "last-good"
+	inForceDefaults = "defaults" // those that are built in, without any file
 	inForceNone     = "none"
 )
 
@@ -77,6 +80,24 @@ func decide(path string, file []byte, fileErr error, good []byte, goodErr error)
 		s.status.Warnings = c.Warnings()
 	}
 	return s
+}
+
+// startedFromISO tells whether the system was started from a CD or from an ISO image on a stick: then GRUB has said so on
+// the kernel's command line.
+func startedFromISO(procDir string) bool {
+	cmdline, err := os.ReadFile(filepath.Join(procDir, "cmdline"))
+	return err == nil && slices.Contains(strings.Fields(string(cmdline)), "media=iso")
+}
+
+// builtIn is what a system from a CD runs with when no configuration is attached.
+func builtIn() settings {
+	c, err := config.Parse(configName, config.Default())
+	if err != nil {
+		panic("box: the default configuration has errors: " + err.Error())
+	}
+	return settings{config: c, status: status.Config{InForce: inForceDefaults, Warnings: append(c.Warnings(),
+		"started from a read-only CD: the built-in defaults are in force, and nothing can be kept. "+
+			"A volume labelled "+stickLabel+" with "+configName+" on it is used as soon as it is attached")}}
 }
 
 // noConfig is what an empty file says: nothing is served, the defaults hold.

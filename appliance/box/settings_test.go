@@ -106,3 +106,23 @@ func TestReadBounded(t *testing.T) {
 		t.Error("a file of 1 TiB was read")
 	}
 }
+
+// From a CD without any configuration: the defaults, said to be read-only, and no problem.
+func TestBuiltIn(t *testing.T) {
+	s := builtIn()
+	if s.trusted || s.status.InForce != inForceDefaults || len(s.config.Interfaces) == 0 || len(configProblems(s.status)) > 0 {
+		t.Errorf("%+v", s)
+	}
+	if !strings.Contains(strings.Join(s.status.Warnings, " "), "read-only") {
+		t.Errorf("warnings %q don't say that it is read-only", s.status.Warnings)
+	}
+	dir := t.TempDir()
+	for cmdline, want := range map[string]bool{"quiet slot=a media=iso\n": true, "quiet slot=a media=stick\n": false, "media=isolinux": false} {
+		if err := os.WriteFile(filepath.Join(dir, "cmdline"), []byte(cmdline), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := startedFromISO(dir); got != want {
+			t.Errorf("%q: from a CD: %v", cmdline, got)
+		}
+	}
+}

@@ -133,6 +133,8 @@ func inForce(c status.Config) string {
 	switch c.InForce {
 	case "last-good":
 		return " (has errors; the last version without errors is in force)"
+	case "defaults":
+		return "none (built-in defaults, read-only)"
 	case "none":
 		return " (not in force)"
 	}

@@ -19,16 +19,18 @@ const maxImage = 80_000_000
 
 // TestImage has foreign programs look at the image as it is written to a stick.
 func TestImage(t *testing.T) {
-	fi, err := os.Stat(image)
-	if err != nil {
-		t.Fatalf("%v (make image builds it)", err)
-	}
-	if fi.Size() > maxImage {
-		t.Errorf("the image has %d bytes, more than %d", fi.Size(), maxImage)
-	}
-	t.Logf("%d bytes", fi.Size())
-	if out := run(t, "sgdisk", "-v", image); !strings.Contains(out, "No problems found") {
-		t.Errorf("sgdisk -v:\n%s", out)
+	for _, file := range []string{image, isoImage} {
+		fi, err := os.Stat(file)
+		if err != nil {
+			t.Fatalf("%v (make image builds it)", err)
+		}
+		if fi.Size() > maxImage {
+			t.Errorf("%s has %d bytes, more than %d", file, fi.Size(), maxImage)
+		}
+		t.Logf("%s: %d bytes", file, fi.Size())
+		if out := run(t, "sgdisk", "-v", file); !strings.Contains(out, "No problems found") {
+			t.Errorf("sgdisk -v %s:\n%s", file, out)
+		}
 	}
 	dir := t.TempDir()
 	for _, part := range []int{2, 3} {

@@ -24,6 +24,7 @@ import (
 
 const (
 	image    = "../../build/sanstick.img"
+	isoImage = "../../build/sanstick.iso"
 	bootTime = 5 * time.Minute // generous: two cores under TCG may be shared
 	diskSize = 2 << 30
 	serial1  = "E2E-DISK-1"
@@ -37,6 +38,7 @@ type site struct {
 	dir      string
 	stick    string
 	disks    []qemu.Disk
+	cd       string        // an image in a CD drive
 	firmware qemu.Firmware // a BIOS if empty
 	bus      qemu.Bus      // of the stick; USB if empty
 }
@@ -108,6 +110,7 @@ func (s *site) boot(t *testing.T, disks ...qemu.Disk) *machine {
 	vm, err := qemu.Start(t.Context(), qemu.Options{
 		Stick:     s.stick,
 		StickBus:  s.bus,
+		CD:        s.cd,
 		Firmware:  s.firmware,
 		Disks:     disks,
 		MemoryMiB: 512,

@@ -49,6 +49,43 @@ func TestBootMedia(t *testing.T) {
 	}
 }
 
+// TestISO starts the ISO image as a CD and as a stick, by each firmware. From the CD alone the defaults are in force; with a
+// stick beside it, that stick's configuration. On a stick it has a configuration of its own.
+func TestISO(t *testing.T) {
+	for _, firmware := range []qemu.Firmware{qemu.BIOS, qemu.UEFI, qemu.SecureBoot} {
+		t.Run(string(firmware)+" CD", func(t *testing.T) {
+			s := &site{dir: t.TempDir(), cd: isoImage, firmware: firmware}
+			m := s.boot(t)
+			st := m.status(t)
+			if st.Health != status.OK || st.Config.InForce != "defaults" || !strings.Contains(fmt.Sprint(st.Config.Warnings), "read-only") {
+				t.Errorf("health %s, problems %+v, configuration %+v", st.Health, st.Problems, st.Config)
+			}
+		})
+		t.Run(string(firmware)+" CD, configuration on a disk", func(t *testing.T) {
+			s := newSite(t, "hostname = \"attic\"\n")
+			config := qemu.Disk{Path: s.stick, Serial: "CONFIG", Bus: qemu.USB}
+			s.stick, s.cd, s.firmware = "", isoImage, firmware
+			m := s.boot(t, config)
+			m.booted(t, firmware)
+		})
+		t.Run(string(firmware)+" stick", func(t *testing.T) {
+			s := &site{dir: t.TempDir(), firmware: firmware}
+			s.stick = filepath.Join(s.dir, "stick.img")
+			run(t, "cp", "--sparse=always", isoImage, s.stick)
+			s.enlarge(t)
+			m := s.boot(t)
+			st := m.status(t)
+			if st.Health != status.OK || st.Config.InForce != "file" {
+				t.Errorf("health %s, problems %+v, configuration %+v", st.Health, st.Problems, st.Config)
+			}
+			m.powerDown(t)
+			if out := run(t, "sgdisk", "-v", s.stick); !strings.Contains(out, "No problems found") {
+				t.Errorf("sgdisk -v:\n%s", out)
+			}
+		})
+	}
+}
+
 // booted checks that the machine is healthy, and what it was started by.
 func (m *machine) booted(t *testing.T, firmware qemu.Firmware) {
 	t.Helper()

@@ -72,7 +72,7 @@ type Problem struct {
 // Config tells which configuration is in force.
 type Config struct {
 	Path     string   `json:"path"`               // the file that was read
-	InForce  string   `json:"in_force"`           // "file", "last-good" or "none"
+	InForce  string   `json:"in_force"`           // "file", "last-good", "defaults" (from a CD) or "none"
 	Errors   []string `json:"errors,omitempty"`   // what is wrong with the file, with line and key
 	Warnings []string `json:"warnings,omitempty"` // accepted, but worth saying (a target open to anyone)
 }

@@ -52,6 +52,8 @@ func configuration(p *page, c status.Config) {
 		state = "in force"
 	case "last-good":
 		state = "has errors; the last version without errors is in force"
+	case "defaults":
+		state = "built-in defaults are in force (read-only)"
 	case "none", "":
 		state = "nothing is in force"
 	}
