@@ -38,7 +38,7 @@ unit: ## unit tests with -race
 	@$(GO) test -race -timeout 10m ./...
 
 e2e: deps-test image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd
-	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 60m ./appliance/e2e ./target/e2e
+	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 60m ./imagebuild/image ./appliance/e2e ./target/e2e
 
 e2e-slice: deps-test image
 	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 25m -skip '$(E2E_LONG)' ./appliance/e2e ./target/e2e

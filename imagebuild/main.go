@@ -16,7 +16,9 @@ const usage = `imagebuild makes the sanstick USB stick.
 
 usage: go run ./imagebuild VERB [flags]
 
-  build   make the image build/sanstick.img, ready to be written to a stick
+  build   make the image build/sanstick.img, ready to be written to a stick, and build/sanstick.iso
+  flash   write the image to a stick, and read it back
+  verify  check an image or a stick against its manifest
   run     boot that image in QEMU with two empty disks, and serve a LUN on this machine
 
 "imagebuild VERB --help" explains a verb. All output goes below build/.
@@ -24,8 +26,10 @@ usage: go run ./imagebuild VERB [flags]
 
 // verbs are the words after the program name. Each parses its own flags.
 var verbs = map[string]func(ctx context.Context, args []string) error{
-	"build": build,
-	"run":   runVerb,
+	"build":  build,
+	"flash":  flashVerb,
+	"verify": verifyVerb,
+	"run":    runVerb,
 }
 
 func main() {
@@ -53,15 +57,30 @@ func main() {
 
 // parse parses the flags of a verb, which takes no other arguments.
 func parse(fs *flag.FlagSet, help string, args []string) error {
-	fs.Usage = func() {
-		fmt.Fprint(fs.Output(), help, "\nflags:\n")
-		fs.PrintDefaults()
-	}
-	if err := fs.Parse(args); err != nil {
+	if err := parseFlags(fs, help, args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("cannot use %q: %s takes only flags (see --help)", fs.Arg(0), fs.Name())
 	}
 	return nil
+}
+
+// parseOne parses the flags of a verb, and its one argument, which is what.
+func parseOne(fs *flag.FlagSet, help, what string, args []string) (string, error) {
+	if err := parseFlags(fs, help, args); err != nil {
+		return "", err
+	}
+	if fs.NArg() != 1 {
+		return "", fmt.Errorf("cannot use %d arguments: %s takes %s, behind the flags (see --help)", fs.NArg(), fs.Name(), what)
+	}
+	return fs.Arg(0), nil
+}
+
+func parseFlags(fs *flag.FlagSet, help string, args []string) error {
+	fs.Usage = func() {
+		fmt.Fprint(fs.Output(), help, "\nflags:\n")
+		fs.PrintDefaults()
+	}
+	return fs.Parse(args)
 }

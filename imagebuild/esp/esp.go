@@ -1,5 +1,5 @@
-// Package esp makes what the EFI system partition of the stick holds: boot loaders with their configuration, the kernel,
-// the initramfs and the manifest. It boots on a PC BIOS, on UEFI, and on UEFI with Secure Boot: there the firmware
+// Package esp makes what the EFI system partition of the stick holds: boot loaders with their configuration, the kernel
+// and the initramfs. It boots on a PC BIOS, on UEFI, and on UEFI with Secure Boot: there the firmware
 // starts shim, which Microsoft signed, and shim starts Debian's signed GRUB, which starts Debian's signed kernel.
 package esp
 
@@ -121,10 +121,9 @@ func Config(args string) []byte { return []byte(strings.Replace(grubConfig, "@AR
 
 // System returns the files of the boot volume beside the boot loaders: the system in slot a, with slot b empty, and the
 // environment block that says which one to start.
-func System(vmlinuz, initrd, manifest []byte) []stick.File {
+func System(vmlinuz, initrd []byte) []stick.File {
 	return []stick.File{
 		{Name: Environment, Data: environment()},
-		{Name: "manifest.json", Data: manifest},
 		{Name: "a/vmlinuz", Data: vmlinuz},
 		{Name: "a/initrd.img", Data: initrd},
 	}

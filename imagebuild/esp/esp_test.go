@@ -60,7 +60,7 @@ func TestConfigSyntax(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	names := make(map[string]bool)
 	file := filepath.Join(t.TempDir(), "grubenv")
-	for _, f := range System([]byte("k"), []byte("i"), []byte("m")) {
+	for _, f := range System([]byte("k"), []byte("i")) {
 		names[f.Name] = true
 		if f.Name == "grub/grubenv" {
 			if len(f.Data) != environmentSize {
@@ -71,7 +71,7 @@ func TestEnvironment(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"a/vmlinuz", "a/initrd.img", "manifest.json", "grub/grubenv"} {
+	for _, want := range []string{"a/vmlinuz", "a/initrd.img", "grub/grubenv"} {
 		if !names[want] {
 			t.Errorf("the boot volume lacks %s", want)
 		}

@@ -5,12 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sanstick/appliance/config"
@@ -22,6 +22,7 @@ import (
 	"sanstick/imagebuild/progress"
 	"sanstick/imagebuild/rootfs"
 	"sanstick/imagebuild/stick"
+	"sanstick/imagebuild/verify"
 )
 
 // Options says what to build.
@@ -71,14 +72,14 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := json.MarshalIndent(struct {
-		Kernel   string        `json:"kernel"`
-		Packages []apt.Package `json:"packages"`
-	}{k.Version, set.Packages}, "", "  ")
+	bill, err := newBill(ctx, o.Source, tree, set.Packages)
 	if err != nil {
-		return nil, fmt.Errorf("cannot write the manifest: %w", err)
+		return nil, err
 	}
-	manifest = append(manifest, '\n')
+	manifest, err := bill.marshal(nil)
+	if err != nil {
+		return nil, err
+	}
 	files, err := rootFiles(ctx, o.Source, tree, k, manifest)
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	contents, err := stickContents(ctx, tree, k, initrd, manifest, cache)
+	contents, err := stickContents(ctx, tree, k, initrd, bill, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func createISO(ctx context.Context, o Options, tree rootfs.Tree, tmp string, c s
 }
 
 // stickContents collects what the stick holds.
-func stickContents(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, initrd string, manifest []byte, tmp string) (stick.Contents, error) {
+func stickContents(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, initrd string, bill bill, tmp string) (stick.Contents, error) {
 	var c stick.Contents
 	var err error
 	if c.BootCode, c.Core, err = esp.BIOS(ctx, tree, tmp); err != nil {
@@ -147,7 +148,12 @@ func stickContents(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, init
 	if c.Boot, err = esp.Loaders(tree, esp.DefaultArgs); err != nil {
 		return c, err
 	}
-	c.Boot = append(c.Boot, esp.System(vmlinuz, rd, manifest)...)
+	c.Boot = append(c.Boot, esp.System(vmlinuz, rd)...)
+	manifest, err := bill.marshal(slices.DeleteFunc(slices.Clone(c.Boot), func(f stick.File) bool { return f.Name == esp.Environment }))
+	if err != nil {
+		return c, err
+	}
+	c.Boot = append(c.Boot, stick.File{Name: verify.Manifest, Data: manifest})
 	return c, nil
 }
 

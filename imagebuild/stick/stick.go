@@ -57,11 +57,21 @@ func Create(path string, c Contents) error {
 // WithConfig writes a copy of the image imagePath to outPath (which may be the same) with a fresh SANSTICK volume that
 // holds toml as appliance.toml. toml is not checked: tests bake in broken ones.
 func WithConfig(imagePath, outPath string, toml []byte) error {
+	return WithFiles(imagePath, outPath, []File{{ConfigFile, toml}})
+}
+
+// WithFiles is WithConfig for all files of the SANSTICK volume.
+func WithFiles(imagePath, outPath string, files []File) error {
 	return replace(outPath, func(f *os.File) error {
 		if err := copyImage(f, imagePath); err != nil {
 			return err
 		}
-		return writeConfig(file.New(f, false), f, toml)
+		disk := file.New(f, false)
+		s, err := partition(disk, configPart)
+		if err != nil {
+			return err
+		}
+		return writeVolume(disk, f, s, s.size, ConfigLabel, configSerial, files)
 	})
 }
 
