@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"sanstick/imagebuild/rootfs"
 )
 
 const (
@@ -196,7 +198,7 @@ func TestCompress(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "b.ko.xz"), packed.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	files, err := compress(context.Background(), Options{CacheDir: cache}, dir, []string{"a.ko", "b.ko.xz"})
+	files, err := compress(context.Background(), Options{Tree: rootfs.Tree{Dir: "/"}, CacheDir: cache}, dir, []string{"a.ko", "b.ko.xz"})
 	if err != nil {
 		t.Fatal(err)
 	}
