@@ -172,7 +172,8 @@ const stickPeriod = 2 * time.Second
 // place. What is in force stays so.
 func (b *box) watchStick(ctx context.Context) error {
 	if b.stick == nil {
-		return nil // see lateStick
+		<-ctx.Done() // lateStick waits for one
+		return nil
 	}
 	tick := time.NewTicker(stickPeriod)
 	defer tick.Stop()

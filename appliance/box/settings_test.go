@@ -1,11 +1,13 @@
 package box
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -124,5 +126,14 @@ func TestBuiltIn(t *testing.T) {
 		if got := startedFromISO(dir); got != want {
 			t.Errorf("%q: from a CD: %v", cmdline, got)
 		}
+	}
+}
+
+// Without a stick nothing watches it, and that ends with the box, not before: a task that ends takes the daemon along.
+func TestWatchNoStick(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := new(box).watchStick(ctx); err != nil || ctx.Err() == nil {
+		t.Errorf("error %v, before its context had ended: %v", err, ctx.Err() == nil)
 	}
 }
