@@ -460,7 +460,7 @@ func (k *rack) scrubs(t *testing.T, r *layoutRow) {
 	for _, bad := range []bool{false, true} {
 		name := k.machine.disk(t, last, "pool "+r.layout).Name
 		if bad {
-			k.shell(t, fmt.Sprintf("dd if=/dev/urandom of=/dev/%s bs=65536 count=16 seek=1000; sync", name)) // 64 MiB behind its beginning
+			k.shell(t, fmt.Sprintf("dd if=/dev/urandom of=/dev/%s bs=65536 count=16 seek=640; sync", name)) // 40 MiB behind its beginning
 		}
 		k.slow(t, last, 10)
 		if said := k.shell(t, "sanctl pool scrub "+r.layout); !strings.Contains(said, "are being compared") {
