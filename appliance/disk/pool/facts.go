@@ -48,6 +48,9 @@ type Facts struct {
 	// Mismatches are what the last comparison of copies found, by the group's UUID
 	// and the volume's name with a slash between.
 	Mismatches map[string]int64
+	// Undropped are missing disks, by pool, that LVM didn't forget when it was told
+	// to.
+	Undropped map[string]string
 
 	// What was asked for, by pool.
 	Replace  map[string]Replacement

@@ -63,7 +63,7 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 		left, ok := f.wait(m.pv.UUID, spec.SpareAfter)
 		waited = waited && ok && left <= 0
 	}
-	if p.dropIdle(g, lost) {
+	if p.dropIdle(f, g, lost) {
 		return
 	}
 	// A disk of the pool itself is filled only once its disk is given up; one
@@ -188,7 +188,7 @@ func (p *Plan) tryAgain(f Facts, g lvm.Group) (waiting bool) {
 }
 
 // dropIdle takes lost disks out of the pool on which nothing lies any more.
-func (p *Plan) dropIdle(g lvm.Group, lost []member) bool {
+func (p *Plan) dropIdle(f Facts, g lvm.Group, lost []member) bool {
 	var missing []string
 	for _, m := range lost {
 		switch {
@@ -199,10 +199,12 @@ func (p *Plan) dropIdle(g lvm.Group, lost []member) bool {
 			missing = append(missing, m.id)
 		}
 	}
-	if len(missing) > 0 {
-		p.Steps = append(p.Steps, DropMissing{Pool: g.Name, Disks: strings.Join(missing, ", ")})
+	all := strings.Join(missing, ", ")
+	drop := all != "" && f.Undropped[g.Name] != all
+	if drop {
+		p.Steps = append(p.Steps, DropMissing{Pool: g.Name, Disks: all})
 	}
-	return len(p.Steps) > 0 && (len(missing) > 0 || slices.ContainsFunc(p.Steps, func(s Step) bool { _, ok := s.(RemoveDisk); return ok }))
+	return len(p.Steps) > 0 && (drop || slices.ContainsFunc(p.Steps, func(s Step) bool { _, ok := s.(RemoveDisk); return ok }))
 }
 
 // room is how many bytes a disk must have to take any other's place in a group. In

@@ -476,3 +476,37 @@ func TestFillingIsTold(t *testing.T) {
 		t.Errorf("told %q", told)
 	}
 }
+
+// LVM may end well and forget nothing: that isn't tried for ever, and doesn't keep
+// the pool from anything.
+func TestMissingIsNotForgotten(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.clings = true
+	b.plug("c")
+	b.look()
+	count := func() (n int) {
+		for _, c := range b.commands() {
+			if strings.Contains(c, "vgreduce --removemissing tank") {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	b.look()
+	b.look()
+	if n := count(); n > 1 {
+		t.Errorf("told again, %d times", n)
+	}
+	b.plug("d")
+	b.unplug("c")
+	b.look()
+	if s, p := b.state(); s == string(Failed) {
+		t.Errorf("state %s: %s", s, p.Detail)
+	}
+}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
+	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/sys"
 )
 
@@ -222,8 +224,29 @@ func (s AddCopy) do(ctx context.Context, m *Manager) error {
 	return m.lvm.AddCopy(ctx, s.Pool, s.Volume, s.Copies, s.Paths...)
 }
 
-func (s DropMissing) do(ctx context.Context, m *Manager) error { return m.lvm.DropMissing(ctx, s.Pool) }
-func (s CutMissing) do(ctx context.Context, m *Manager) error  { return m.lvm.CutMissing(ctx, s.Pool) }
+// do notes it if LVM ends well and forgets nothing, so that the pool isn't kept from
+// what else would mend it.
+func (s DropMissing) do(ctx context.Context, m *Manager) error {
+	if err := m.lvm.DropMissing(ctx, s.Pool); err != nil {
+		return err
+	}
+	if err := m.readLVM(ctx); err != nil {
+		return err
+	}
+	still := ""
+	for _, g := range m.known().LVM.Groups {
+		if g.Name == s.Pool && ours(g) && slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.Missing && pv.Allocated == 0 }) {
+			still = s.Disks
+			m.o.Log.Warn("LVM didn't forget disks that are missing", "pool", s.Pool, "disks", s.Disks)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.facts.Undropped = with(m.facts.Undropped, s.Pool, still)
+	return nil
+}
+
+func (s CutMissing) do(ctx context.Context, m *Manager) error { return m.lvm.CutMissing(ctx, s.Pool) }
 
 func (s RemoveDisk) do(ctx context.Context, m *Manager) error {
 	return m.lvm.RemoveDisk(ctx, s.Pool, s.Path)

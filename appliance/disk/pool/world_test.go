@@ -47,6 +47,7 @@ type world struct {
 	writes  int             // of clients
 	broken  map[string]bool // disks that give errors
 	scrubs  int
+	clings  bool             // lvm doesn't forget missing disks, and says that all went well
 	compare bool             // copies are being compared
 	differ  int              // sectors that the kernel says to differ
 	size    map[string]int64 // of disks, if it isn't memSize
