@@ -194,16 +194,16 @@ func (b *box) openStick(ctx context.Context) {
 	for _, e := range s.status.Errors {
 		b.log.Error("Configuration", "error", e)
 	}
-	b.keepGood(s.remember)
+	b.keepGood(s)
 }
 
 // keepGood writes what is to become the last good configuration, if anything
 // is.
-func (b *box) keepGood(file []byte) {
-	if file == nil || b.stick == nil {
+func (b *box) keepGood(s settings) {
+	if s.remember == nil || b.stick == nil {
 		return
 	}
-	b.toldKeeping(b.stick.write(func() error { return rememberGood(b.o.StickDir, file) }))
+	b.toldKeeping(b.stick.write(func() error { return s.keep(b.o.StickDir) }))
 }
 
 // toldKeeping says why the last good configuration isn't kept.

@@ -52,7 +52,7 @@ func (b *box) applyConfig(ctx context.Context, q api.ApplyConfigRequest, body io
 // goOver does what applyConfig says, with file. It must hold applying.
 func (b *box) goOver(ctx context.Context, file []byte, q api.ApplyConfigRequest, progress func(api.Progress)) (a api.ApplyConfigAnswer, err error) {
 	path := filepath.Join(b.o.StickDir, configName)
-	good, goodErr := readBounded(filepath.Join(b.o.StickDir, lastGoodName))
+	good, goodErr := readGood(b.o.StickDir, config.Newest)
 	next := decide(path, file, nil, good, goodErr)
 	if !next.trusted {
 		return a, &api.Error{Message: "the configuration has errors: " + strings.Join(next.status.Errors, "; "), Do: "correct them; nothing was changed"}
@@ -75,11 +75,11 @@ func (b *box) goOver(ctx context.Context, file []byte, q api.ApplyConfigRequest,
 			Do: "end their work first, or give --force; nothing was changed"}
 	}
 	if q.Replace {
-		if err := b.writeConfig(file, next.remember); err != nil {
+		if err := b.writeConfig(file, next); err != nil {
 			return a, err
 		}
 	} else {
-		b.keepGood(next.remember)
+		b.keepGood(next)
 	}
 	next.remember = nil
 	progress(api.Progress{What: "bringing pools and targets in line"})
@@ -116,16 +116,16 @@ func (b *box) newFile(q api.ApplyConfigRequest, body io.Reader) ([]byte, error) 
 	return data, nil // config.Parse refuses one that is too long
 }
 
-// writeConfig replaces the user's file, whole or not at all, and keeps good, if
-// not nil, as the last good one. Making the stick writable takes its time, so
+// writeConfig replaces the user's file, whole or not at all, and keeps what next
+// wants to be kept as the last good one. Making the stick writable takes its time, so
 // that is done once.
-func (b *box) writeConfig(data, good []byte) error {
+func (b *box) writeConfig(data []byte, next settings) error {
 	if b.stick == nil {
 		return &api.Error{Message: "the configuration can't be kept: the stick isn't here", Do: "plug it in"}
 	}
 	path := filepath.Join(b.o.StickDir, configName)
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
-		b.keepGood(good)
+		b.keepGood(next)
 		return nil
 	}
 	var keepErr error
@@ -133,8 +133,8 @@ func (b *box) writeConfig(data, good []byte) error {
 		if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 			return err
 		}
-		if good != nil {
-			keepErr = rememberGood(b.o.StickDir, good)
+		if next.remember != nil {
+			keepErr = next.keep(b.o.StickDir)
 		}
 		return nil
 	})

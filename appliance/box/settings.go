@@ -19,8 +19,18 @@ import (
 // Files on the stick's SANSTICK partition.
 const (
 	configName   = "appliance.toml"
-	lastGoodName = "sanstick/last-good.toml" // the newest appliance.toml that was free of errors
+	lastGoodName = "sanstick/last-good.toml" // see lastGood
 )
+
+// lastGood is where the newest appliance.toml of a schema lies that was free of
+// errors. Each schema has its own: a version that doesn't know a newer one, and
+// is gone back to, finds what it was served by.
+func lastGood(schema int) string {
+	if schema == 1 {
+		return lastGoodName
+	}
+	return fmt.Sprintf("sanstick/last-good.%d.toml", schema)
+}
 
 // Values of status.Config.InForce.
 const (
@@ -50,7 +60,7 @@ type settings struct {
 func readSettings(dir string) settings {
 	path := filepath.Join(dir, configName)
 	file, fileErr := readBounded(path)
-	good, goodErr := readBounded(filepath.Join(dir, lastGoodName))
+	good, goodErr := readGood(dir, config.Newest)
 	return decide(path, file, fileErr, good, goodErr)
 }
 
@@ -118,10 +128,32 @@ func messages(err error) []string {
 	return list.Strings()
 }
 
-// rememberGood keeps data in dir as the last good configuration, so that it
-// survives a power cut at any moment: the old one or the new one is there.
-func rememberGood(dir string, data []byte) error {
-	path := filepath.Join(dir, lastGoodName)
+// readGood reads the last good configuration of the newest schema that is
+// there, up to newest.
+func readGood(dir string, newest int) ([]byte, error) {
+	for schema := newest; ; schema-- {
+		data, err := readBounded(filepath.Join(dir, lastGood(schema)))
+		if schema <= config.Oldest || !errors.Is(err, fs.ErrNotExist) {
+			return data, err
+		}
+	}
+}
+
+// keep makes what is to be remembered the last good configuration.
+func (s settings) keep(dir string) error {
+	return rememberGood(dir, s.remember, s.config.Schema(), config.Newest)
+}
+
+// rememberGood keeps data in dir as the last good configuration of its schema,
+// so that it survives a power cut at any moment: the old one or the new one is
+// there. Those of newer schemas, up to newest, are out of date then.
+func rememberGood(dir string, data []byte, schema, newest int) error {
+	for ; newest > schema; newest-- {
+		if err := os.Remove(filepath.Join(dir, lastGood(newest))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove a configuration that is out of date: %w", err)
+		}
+	}
+	path := filepath.Join(dir, lastGood(schema))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("cannot keep the last good configuration: %w", err)
 	}

@@ -2,6 +2,7 @@ package box
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sanstick/appliance/config"
 )
 
 const (
@@ -70,7 +73,7 @@ func TestRememberGood(t *testing.T) {
 		if string(s.remember) != text {
 			t.Fatalf("remember %q, want %q", s.remember, text)
 		}
-		if err := rememberGood(dir, s.remember); err != nil {
+		if err := rememberGood(dir, s.remember, s.config.Schema(), config.Newest); err != nil {
 			t.Fatal(err)
 		}
 		if s := readSettings(dir); s.remember != nil {
@@ -90,6 +93,35 @@ func TestRememberGood(t *testing.T) {
 	if s := readSettings(dir); s.status.InForce != inForceLastGood || s.trusted || s.config.Hostname != "cellar" {
 		t.Errorf("with a broken file: %+v", s.status)
 	}
+}
+
+// A version that is gone back to finds the newest file that it can read.
+func TestLastGoodBySchema(t *testing.T) {
+	dir := t.TempDir()
+	read := func(newest int, want string) {
+		t.Helper()
+		if got, err := readGood(dir, newest); err != nil || string(got) != want {
+			t.Errorf("up to schema %d: %q, %v; want %q", newest, got, err, want)
+		}
+	}
+	keep := func(data string, schema, newest int) {
+		t.Helper()
+		if err := rememberGood(dir, []byte(data), schema, newest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := readGood(dir, 3); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing is there: %v", err)
+	}
+	keep("one", 1, 1)
+	read(3, "one")
+	keep("three", 3, 3)
+	read(3, "three")
+	read(2, "one")
+	read(1, "one")
+	keep("one again", 1, 3) // the newer version has gone back to an older file
+	read(3, "one again")
+	read(1, "one again")
 }
 
 func TestReadBounded(t *testing.T) {

@@ -18,6 +18,7 @@ const DefaultHostname = "sanstick"
 // Config is a configuration that has passed every check of Parse: names are
 // unique, references resolve and all defaults are filled in.
 type Config struct {
+	Version    int // of the schema; 0 if the file doesn't say, which is 1
 	Hostname   string
 	Adopt      bool          // what the data disks keep is adopted at once, if this is Blank
 	Trash      time.Duration // how long deleted volumes are kept; 0: package pool's default

@@ -49,7 +49,7 @@ func TestParseErrors(t *testing.T) {
 
 		// Structure.
 		{"unknown keys", "ntp = 1\nhostnam = 'a'\n" + iface("mtuu = 3\n[interface.match]\nMAC = 'x'"),
-			[]string{"1: ntp: unknown key; remove it (the file takes adopt, hostname, interface, pool, target, trash, volume)",
+			[]string{"1: ntp: unknown key; remove it (the file takes adopt, hostname, interface, pool, target, trash, version, volume)",
 				"2: hostnam: unknown key; did you mean hostname?", "4: interface.mtuu: unknown key; did you mean mtu?",
 				"6: interface.match.MAC: unknown key; did you mean mac?"}},
 		{"unknown section", "\n[[pols]]\nname='x'\n", []string{"2: pols: unknown key; did you mean pool?"}},

@@ -26,6 +26,10 @@ func Parse(file string, data []byte) (*Config, error) {
 	if len(w.errs) > 0 {
 		return nil, w.errs.sorted()
 	}
+	w.readable(tree)
+	if len(w.errs) > 0 {
+		return nil, w.errs
+	}
 	c := w.config(tree)
 	if len(w.errs) > 0 {
 		return nil, w.errs.sorted()

@@ -19,6 +19,7 @@ func TestParseReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
+		Version:  1,
 		Hostname: "attic.example.com",
 		Trash:    7 * 24 * time.Hour,
 		Interfaces: []Interface{{

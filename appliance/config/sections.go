@@ -8,7 +8,7 @@ import (
 // config builds the Config of a decoded file.
 func (w *walker) config(top map[string]any) *Config {
 	root := w.section(tableTop, "", top)
-	c := &Config{Hostname: root.hostname(), Adopt: root.adopt(), Trash: root.trash()}
+	c := &Config{Version: root.version(), Hostname: root.hostname(), Adopt: root.adopt(), Trash: root.trash()}
 
 	seen := interfacesSeen{match: map[Match]int{}, address: map[netip.Addr]int{}}
 	for _, s := range w.sections(top, tableInterface) {

@@ -25,7 +25,7 @@ const (
 func keysOf(table string) []string {
 	switch table {
 	case tableTop:
-		return []string{"hostname", "trash", "adopt", "interface", "pool", "volume", "target"}
+		return []string{"version", "hostname", "trash", "adopt", "interface", "pool", "volume", "target"}
 	case tableInterface:
 		return []string{"match", "addresses", "gateway", "mtu"}
 	case tableMatch:
