@@ -28,6 +28,8 @@ Write the image to a stick, for example with
   sudo dd if=build/sanstick.img of=/dev/sdX bs=4M conv=fsync
 and boot a PC from it, by BIOS or UEFI, with Secure Boot on or off. The configuration is the file appliance.toml on its volume SANSTICK, which any
 PC can edit.
+
+With a key (imagebuild keygen) the appliance takes updates: see imagebuild bundle.
 `
 
 // build implements the verb.
@@ -37,6 +39,7 @@ func build(ctx context.Context, args []string) error {
 	isoFile := fs.String("iso", "", "write the ISO image to `FILE` (default build/sanstick.iso; none if -o is given)")
 	config := fs.String("config", "", "put `FILE` on the stick as appliance.toml (default: DHCP, no pools)")
 	update := fs.Bool("update", false, "ask the package archive for newer packages")
+	key := fs.String("update-key", "", "the `FILE` with the public key for sanctl update (default keys/update.pub, if that is there)")
 	if err := parse(fs, buildHelp, args); err != nil {
 		return err
 	}
@@ -52,8 +55,12 @@ func build(ctx context.Context, args []string) error {
 		}
 	}
 	log := progress.New(os.Stdout)
+	keys, err := readKeys(source, *key)
+	if err != nil {
+		return err
+	}
 	r, err := image.Build(ctx, image.Options{
-		Source: source, BuildDir: dir, Out: *out, ISO: *isoFile, ConfigFile: *config, Update: *update, Log: log,
+		Source: source, BuildDir: dir, Out: *out, ISO: *isoFile, ConfigFile: *config, Update: *update, UpdateKeys: keys, Log: log,
 	})
 	if err != nil {
 		return err

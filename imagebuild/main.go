@@ -20,6 +20,9 @@ usage: go run ./imagebuild VERB [flags]
   flash   write the image to a stick, and read it back
   verify  check an image or a stick against its manifest
   run     boot that image in QEMU with two empty disks, and serve a LUN on this machine
+  keygen  make the keys that updates are signed and checked with
+  bundle  make an update for "sanctl update"
+  sign    sign an update
 
 "imagebuild VERB --help" explains a verb. All output goes below build/.
 `
@@ -30,6 +33,9 @@ var verbs = map[string]func(ctx context.Context, args []string) error{
 	"flash":  flashVerb,
 	"verify": verifyVerb,
 	"run":    runVerb,
+	"keygen": keygen,
+	"bundle": bundle,
+	"sign":   sign,
 }
 
 func main() {

@@ -55,7 +55,11 @@ func runVerb(ctx context.Context, args []string) error {
 	if o.Image == "" {
 		o.Image = filepath.Join(dir, "sanstick.img")
 		if _, err := os.Stat(o.Image); errors.Is(err, fs.ErrNotExist) {
-			if _, err := image.Build(ctx, image.Options{Source: source, BuildDir: dir, Out: o.Image, Log: o.Log}); err != nil {
+			keys, err := readKeys(source, "")
+			if err != nil {
+				return err
+			}
+			if _, err := image.Build(ctx, image.Options{Source: source, BuildDir: dir, Out: o.Image, UpdateKeys: keys, Log: o.Log}); err != nil {
 				return err
 			}
 		}

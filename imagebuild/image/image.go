@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"sanstick/appliance/config"
+	"sanstick/appliance/update"
 	"sanstick/imagebuild/apt"
 	"sanstick/imagebuild/esp"
 	"sanstick/imagebuild/initramfs"
@@ -33,6 +34,7 @@ type Options struct {
 	ISO        string // the ISO image to make as well; empty = none
 	ConfigFile string // the appliance.toml to put on the stick; empty = the default one
 	Update     bool   // ask for newer packages
+	UpdateKeys []byte // public keys in PEM, for sanctl update; empty: the appliance takes no updates
 	Log        *progress.Log
 }
 
@@ -59,39 +61,11 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer unlock()
-	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Update: o.Update, Log: o.Log})
+	sys, err := makeSystem(ctx, o, cache)
 	if err != nil {
 		return nil, err
 	}
-	root, err := set.Unpack(ctx, o.Log)
-	if err != nil {
-		return nil, err
-	}
-	tree := rootfs.Tree{Dir: root}
-	k, err := kernel.Prepare(ctx, kernel.Options{Tree: tree, CacheDir: filepath.Join(cache, "modules", set.Key()), Log: o.Log})
-	if err != nil {
-		return nil, err
-	}
-	bill, err := newBill(ctx, o.Source, tree, set.Packages)
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := bill.marshal(nil)
-	if err != nil {
-		return nil, err
-	}
-	files, err := rootFiles(ctx, o.Source, tree, k, manifest)
-	if err != nil {
-		return nil, err
-	}
-	initrd := filepath.Join(cache, "initrd.img")
-	err = initramfs.Build(ctx, initramfs.Options{
-		Source: o.Source, TmpDir: filepath.Join(cache, "_busybox"), Out: initrd, Files: files, Log: o.Log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	contents, err := stickContents(ctx, tree, k, initrd, bill, cache)
+	contents, err := stickContents(ctx, sys, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -104,11 +78,54 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	if o.ISO != "" {
-		if err := createISO(ctx, o, tree, cache, contents); err != nil {
+		if err := createISO(ctx, o, sys.tree, cache, contents); err != nil {
 			return nil, err
 		}
 	}
-	return result(o.Out, initrd, k, len(set.Packages))
+	return result(o.Out, sys)
+}
+
+// system is what a slot of the stick holds, and what it was made of.
+type system struct {
+	tree     rootfs.Tree
+	kernel   *kernel.Kernel
+	initrd   string // its file
+	bill     bill
+	packages int
+	slot     update.Manifest
+}
+
+// makeSystem makes kernel and initramfs in the cache.
+func makeSystem(ctx context.Context, o Options, cache string) (*system, error) {
+	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Update: o.Update, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	root, err := set.Unpack(ctx, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &system{tree: rootfs.Tree{Dir: root}, packages: len(set.Packages), initrd: filepath.Join(cache, "initrd.img")}
+	s.kernel, err = kernel.Prepare(ctx, kernel.Options{Tree: s.tree, CacheDir: filepath.Join(cache, "modules", set.Key()), Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	if s.bill, err = newBill(ctx, o.Source, s.tree, set.Packages); err != nil {
+		return nil, err
+	}
+	r := s.bill.release()
+	files, err := rootFiles(o, s, r)
+	if err != nil {
+		return nil, err
+	}
+	err = initramfs.Build(ctx, initramfs.Options{
+		Source: o.Source, TmpDir: filepath.Join(cache, "_busybox"), Out: s.initrd, Files: files, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.slot, err = update.NewManifest(r, s.kernel.Image, s.initrd)
+	return s, err
 }
 
 // createISO writes the ISO image, which holds what the stick does.
@@ -131,25 +148,30 @@ func createISO(ctx context.Context, o Options, tree rootfs.Tree, tmp string, c s
 }
 
 // stickContents collects what the stick holds.
-func stickContents(ctx context.Context, tree rootfs.Tree, k *kernel.Kernel, initrd string, bill bill, tmp string) (stick.Contents, error) {
+func stickContents(ctx context.Context, s *system, tmp string) (stick.Contents, error) {
 	var c stick.Contents
 	var err error
-	if c.BootCode, c.Core, err = esp.BIOS(ctx, tree, tmp); err != nil {
+	if c.BootCode, c.Core, err = esp.BIOS(ctx, s.tree, tmp); err != nil {
 		return c, err
 	}
-	vmlinuz, err := os.ReadFile(k.Image)
+	vmlinuz, err := os.ReadFile(s.kernel.Image)
 	if err != nil {
 		return c, fmt.Errorf("cannot read the kernel: %w", err)
 	}
-	rd, err := os.ReadFile(initrd)
+	rd, err := os.ReadFile(s.initrd)
 	if err != nil {
 		return c, fmt.Errorf("cannot read the initramfs: %w", err)
 	}
-	if c.Boot, err = esp.Loaders(tree, esp.DefaultArgs); err != nil {
+	if c.Boot, err = esp.Loaders(s.tree, esp.DefaultArgs); err != nil {
+		return c, err
+	}
+	slot, err := s.slot.Encode()
+	if err != nil {
 		return c, err
 	}
 	c.Boot = append(c.Boot, esp.System(vmlinuz, rd)...)
-	manifest, err := bill.marshal(slices.DeleteFunc(slices.Clone(c.Boot), func(f stick.File) bool { return f.Name == esp.Environment }))
+	c.Boot = append(c.Boot, stick.File{Name: "a/" + update.ManifestName, Data: slot})
+	manifest, err := s.bill.marshal(slices.DeleteFunc(slices.Clone(c.Boot), func(f stick.File) bool { return f.Name == esp.Environment }))
 	if err != nil {
 		return c, err
 	}
@@ -172,13 +194,8 @@ func readConfig(file string) ([]byte, error) {
 	return data, nil
 }
 
-func result(out, initrd string, k *kernel.Kernel, packages int) (*Result, error) {
-	r := &Result{Path: out, Kernel: k.Version, Modules: k.Modules, Packages: packages}
-	fi, err := os.Stat(initrd)
-	if err != nil {
-		return nil, fmt.Errorf("cannot measure the initramfs: %w", err)
-	}
-	r.Initramfs = fi.Size()
+func result(out string, s *system) (*Result, error) {
+	r := &Result{Path: out, Kernel: s.kernel.Version, Modules: s.kernel.Modules, Packages: s.packages, Initramfs: s.slot.Files[1].Size}
 	data, err := os.ReadFile(out)
 	if err != nil {
 		return nil, fmt.Errorf("cannot hash the image: %w", err)

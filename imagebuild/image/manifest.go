@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"sanstick/appliance/config"
+	"sanstick/appliance/update"
 	"sanstick/imagebuild/apt"
 	"sanstick/imagebuild/rootfs"
 	"sanstick/imagebuild/sbom"
@@ -39,6 +41,11 @@ func newBill(ctx context.Context, source string, tree rootfs.Tree, packages []ap
 		b.packages = append(b.packages, sbom.Package{Name: p.Name, Version: p.Version, SHA256: p.SHA256, Licenses: sbom.Licenses(text)})
 	}
 	return b, nil
+}
+
+// release says what is built, for updates.
+func (b bill) release() update.Release {
+	return update.Release{Version: b.version, Time: b.created.UTC(), Arch: "amd64", Config: update.Range{Oldest: config.Oldest, Newest: config.Newest}}
 }
 
 // marshal writes the manifest, with the hashes of files.

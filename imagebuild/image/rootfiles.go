@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,8 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"sanstick/appliance/update"
 	"sanstick/imagebuild/initramfs"
-	"sanstick/imagebuild/kernel"
 	"sanstick/imagebuild/rootfs"
 )
 
@@ -54,8 +55,13 @@ var links = [...]initramfs.File{
 const lvmConf = "appliance/disk/lvm/lvm.conf"
 
 // rootFiles lists what the initramfs holds beside our own programs.
-func rootFiles(ctx context.Context, source string, tree rootfs.Tree, k *kernel.Kernel, manifest []byte) ([]initramfs.File, error) {
+func rootFiles(o Options, s *system, r update.Release) ([]initramfs.File, error) {
 	var out []initramfs.File
+	tree, k := s.tree, s.kernel
+	manifest, err := s.bill.marshal(nil)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range programs {
 		file, err := tree.Path(p)
 		if err != nil {
@@ -78,15 +84,26 @@ func rootFiles(ctx context.Context, source string, tree rootfs.Tree, k *kernel.K
 	if err != nil {
 		return nil, err
 	}
-	conf := filepath.Join(source, lvmConf)
+	conf := filepath.Join(o.Source, lvmConf)
 	if _, err := os.Stat(conf); err != nil {
 		return nil, fmt.Errorf("cannot build the image without LVM's configuration: %w", err)
+	}
+	about, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("cannot describe this version: %w", err)
+	}
+	if _, err := update.DecodePublicKeys(o.UpdateKeys); err != nil {
+		return nil, fmt.Errorf("cannot use the key for updates: %w", err)
+	}
+	if len(o.UpdateKeys) > 0 {
+		out = append(out, initramfs.File{Name: "etc/sanstick/update.pub", Data: o.UpdateKeys, Mode: 0o644})
 	}
 	return append(out,
 		initramfs.File{Name: "etc/lvm/lvm.conf", Path: conf, Mode: 0o644},
 		initramfs.File{Name: "etc/ssl/certs/ca-certificates.crt", Data: certs, Mode: 0o644},
 		initramfs.File{Name: "etc/sanstick/manifest.json", Data: manifest, Mode: 0o644},
-		initramfs.File{Name: "etc/sanstick/version", Data: []byte(version(ctx, source) + "\n"), Mode: 0o644},
+		initramfs.File{Name: "etc/sanstick/release.json", Data: append(about, '\n'), Mode: 0o644},
+		initramfs.File{Name: "etc/sanstick/version", Data: []byte(r.Version + "\n"), Mode: 0o644},
 	), nil
 }
 
