@@ -12,7 +12,8 @@
 //
 // It makes /run/log/appliance.log (and .log.1): what the daemon writes.
 //
-// It reads from the kernel's command line: MODULE.PARAMETER=VALUE and
+// It reads from the kernel's command line: mode=try, which says that this
+// version is on trial (package trial); MODULE.PARAMETER=VALUE and
 // modprobe.blacklist=A,B as modprobe(8) does; with debug, ignore_loglevel or
 // loglevel=N the kernel's messages stay on the consoles.
 //

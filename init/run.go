@@ -21,12 +21,14 @@ import (
 	"sanstick/init/internal/guard"
 	"sanstick/init/internal/power"
 	"sanstick/init/internal/supervise"
+	"sanstick/init/internal/trial"
 )
 
 const (
 	daemonPath = "/bbin/appliance"
 	daemonLog  = "/run/log/appliance.log"
-	logSize    = 1 << 20 // of two files
+	logSize    = 1 << 20                   // of two files
+	confirmed  = "/run/sanstick/confirmed" // made by the daemon when a version on trial is kept
 
 	// The daemon copes with drivers that come later, so one that takes its
 	// time (a RAID controller that counts its disks) doesn't hold it up.
@@ -79,8 +81,13 @@ func run() error {
 	for _, name := range consoles {
 		services.keep(console.NewShell("/dev", name, reaper, shell, log))
 	}
+	var onTrial *trial.Trial
+	if trial.On(string(cmdline)) {
+		onTrial = newTrial(signals, log)
+		services.keep(onTrial)
+	}
 	services.wg.Go(func() {
-		if err := guard.Call(func() error { startDaemon(services, reaper, out, string(cmdline), phases, log); return nil }); err != nil {
+		if err := guard.Call(func() error { startDaemon(services, reaper, out, string(cmdline), onTrial, phases, log); return nil }); err != nil {
 			log.Error("Cannot start the daemon", "err", err)
 		}
 	})
@@ -106,11 +113,34 @@ func run() error {
 	return sequence.Run(base.ctx, action)
 }
 
+// newTrial begins the trial of this version.
+func newTrial(wishes chan<- power.Action, log *slog.Logger) *trial.Trial {
+	return trial.New(trial.Options{
+		Confirmed: confirmed, Dev: "/dev", Open: trial.OpenDevice, Log: log,
+		Restart: func() {
+			select {
+			case wishes <- power.Reboot:
+			default: // the machine is going down
+			}
+		},
+	})
+}
+
 // startDaemon loads the drivers and then starts the daemon.
-func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdline string, phases bootPhases, log *slog.Logger) {
-	if drivers, err := newColdplug(cmdline, log); err != nil {
+func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdline string, onTrial *trial.Trial, phases bootPhases, log *slog.Logger) {
+	var died func()
+	if onTrial != nil {
+		died = onTrial.DaemonDied
+	}
+	if drivers, modules, err := newColdplug(cmdline, log); err != nil {
 		log.Error("Cannot load drivers", "err", err)
 	} else {
+		if onTrial != nil {
+			// The kernel's own; the machine's come with the drivers.
+			if err := modules.LoadName("softdog"); err != nil {
+				log.Error("There is no watchdog", "err", err)
+			}
+		}
 		services.keep(drivers)
 		start := time.Now()
 		select {
@@ -136,6 +166,7 @@ func startDaemon(services *group, reaper *supervise.Reaper, out io.Writer, cmdli
 		Output:  out,
 		Backoff: supervise.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second, Healthy: time.Minute},
 		Grace:   daemonGrace,
+		Died:    died,
 		Log:     log,
 	}))
 	debug.FreeOSMemory() // unpacking modules took far more than init needs from now on
@@ -153,23 +184,23 @@ func (p bootPhases) add(name string, begin, end time.Duration) {
 	}
 }
 
-func newColdplug(cmdline string, log *slog.Logger) (*coldplug.Task, error) {
+func newColdplug(cmdline string, log *slog.Logger) (*coldplug.Task, *coldplug.Modules, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
-		return nil, fmt.Errorf("cannot find the kernel's version: %w", err)
+		return nil, nil, fmt.Errorf("cannot find the kernel's version: %w", err)
 	}
 	index, err := coldplug.ReadIndex("/lib/modules/" + unix.ByteSliceToString(name.Release[:]))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	loader, err := sys.NewLoader()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	options := coldplug.ParseOptions(cmdline)
 	options.CPU = coldplug.CPUAlias("/sys")
 	modules := coldplug.NewModules(index, loader, options, log)
-	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, min(runtime.NumCPU()/2, maxLoaders), log), nil
+	return coldplug.NewTask(modules, "/sys", sys.ListenUevents, min(runtime.NumCPU()/2, maxLoaders), log), modules, nil
 }
 
 func environ() []string {

@@ -15,5 +15,6 @@ func (b *box) actions() []api.Action {
 		b.transferActions(),
 		b.poolActions(),
 		b.volumeActions(),
+		b.updateActions(),
 	)
 }

@@ -37,8 +37,10 @@ import (
 type Options struct {
 	Log           *slog.Logger
 	Console       io.Writer // where people look; os.Stderr
-	Version       string    // read from /etc/sanstick/version
+	Version       string    // read from AboutDir/version
+	AboutDir      string    // what this version is: /etc/sanstick
 	StickDir      string    // /stick
+	BootDir       string    // where the boot volume is mounted now and then: /run/boot
 	SysDir        string    // /sys
 	ProcDir       string    // /proc
 	Socket        string    // /run/sanstick/api.sock
@@ -48,6 +50,7 @@ type Options struct {
 	Mapper        lvm.Mapper
 	Mounter       sys.Mounter
 	ListenUevents func() (sys.UeventSource, error)
+	Reboot        func() error // asks for a restart of the machine, in order
 }
 
 func (o *Options) defaults() {
@@ -57,6 +60,8 @@ func (o *Options) defaults() {
 		}
 	}
 	or(&o.StickDir, "/stick")
+	or(&o.BootDir, "/run/boot")
+	or(&o.AboutDir, "/etc/sanstick")
 	or(&o.SysDir, "/sys")
 	or(&o.ProcDir, "/proc")
 	or(&o.Socket, api.DefaultSocket)
@@ -68,7 +73,7 @@ func (o *Options) defaults() {
 		o.Console = os.Stderr
 	}
 	if o.Version == "" {
-		b, err := os.ReadFile("/etc/sanstick/version")
+		b, err := os.ReadFile(filepath.Join(o.AboutDir, "version"))
 		if err != nil {
 			b = []byte("unknown")
 		}
@@ -85,6 +90,9 @@ func (o *Options) defaults() {
 	}
 	if o.ListenUevents == nil {
 		o.ListenUevents = sys.ListenUevents
+	}
+	if o.Reboot == nil {
+		o.Reboot = sys.AskReboot
 	}
 }
 
@@ -124,6 +132,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	b.pools = pool.New(po)
 	b.copies = b.newCopies()
+	b.updates = newUpdates(b)
 	tasks := []task.Task{
 		b.network,
 		task.Func("boot phases", b.noteNetwork),
@@ -134,6 +143,8 @@ func Run(ctx context.Context, o Options) error {
 		}),
 		task.Func("stick's copies", b.keepCopies),
 		task.Restart("console", b.log, func() task.Task { return task.Func("console", b.show) }),
+		task.Restart("updates", b.log, func() task.Task { return task.Func("updates", b.updates.run) }),
+		task.Restart("restart", b.log, func() task.Task { return task.Func("restart", b.updates.restarts) }),
 	}
 	if b.stick == nil {
 		tasks = append(tasks, task.Func("stick", b.lateStick))
@@ -164,6 +175,8 @@ type box struct {
 	storage *storage
 	copies  *copies
 	adopted chan struct{} // filled when a configuration was adopted
+
+	updates *updates
 
 	stickGone atomic.Bool
 

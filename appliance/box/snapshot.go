@@ -37,6 +37,8 @@ func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
 	s.Offers = b.pools.Offers()
 	s.Targets = b.storage.status(b.portals(s.Interfaces))
 	s.Problems = append(configProblems(s.Config), problems...)
+	s.System, problems = b.updates.status()
+	s.Problems = append(s.Problems, problems...)
 	s.Problems = append(s.Problems, b.network.Problems()...)
 	s.Problems = append(s.Problems, targetProblems(s.Targets)...)
 	var stickProblems []status.Problem

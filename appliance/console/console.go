@@ -25,7 +25,7 @@ func Banner(s status.Snapshot) string {
 	line := func(parts ...string) { b.WriteString(status.Clean(strings.Join(parts, "")) + "\n") }
 
 	line(rule)
-	line(cmp.Or(s.Hostname, "sanstick"), ": storage appliance, sanstick ", s.Version, ", ", health(s.Health))
+	line(cmp.Or(s.Hostname, "sanstick"), ": storage appliance, sanstick ", s.Version, ", ", system(s.System), health(s.Health))
 	portals, network := addresses(s)
 	line("  ", network)
 	targets(line, s.Targets, portals)
@@ -56,6 +56,14 @@ func Banner(s status.Snapshot) string {
 	line("  press Enter for a shell; `sanctl status` tells everything")
 	line(rule)
 	return b.String()
+}
+
+// system says which slot runs, if there are any.
+func system(s status.System) string {
+	if text := s.Text(); text != "" {
+		return text + ", "
+	}
+	return ""
 }
 
 func health(h status.Health) string {

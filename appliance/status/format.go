@@ -47,3 +47,18 @@ func Clean(s string) string {
 		return r
 	}, s)
 }
+
+// Text says in a few words what a System is, when that is worth saying.
+func (s System) Text() string {
+	switch {
+	case s.Slot == "":
+		return ""
+	case s.Update != nil && s.Update.Phase == "trying":
+		return "slot " + s.Slot + ", on trial"
+	case s.Update != nil && s.Update.Phase == "armed":
+		return "slot " + s.Slot + ", version " + s.Update.Version + " is tried at the next start"
+	case s.Mode == "fallback":
+		return "slot " + s.Slot + ", fallen back to"
+	}
+	return "slot " + s.Slot
+}

@@ -31,6 +31,7 @@ type Snapshot struct {
 	Started    time.Time   `json:"started"`
 	Health     Health      `json:"health"`
 	Problems   []Problem   `json:"problems,omitempty"` // most urgent first; empty when all is well
+	System     System      `json:"system"`
 	Config     Config      `json:"config"`
 	Stick      Stick       `json:"stick"`
 	Memory     Memory      `json:"memory"`
@@ -50,6 +51,26 @@ type BootPhase struct {
 	Name  string  `json:"name"`
 	Begin float64 `json:"begin"` // seconds since the kernel began
 	Took  float64 `json:"took"`  // seconds
+}
+
+// System tells which of the stick's two slots runs. It is empty if the machine
+// was booted otherwise.
+type System struct {
+	Slot   string  `json:"slot,omitempty"`   // "a" or "b"
+	Mode   string  `json:"mode,omitempty"`   // "normal", "try" or "fallback"
+	Other  string  `json:"other,omitempty"`  // the version in the other slot; empty: none
+	Update *Update `json:"update,omitempty"` // the newest one
+}
+
+// Update is a version that was to replace another one.
+type Update struct {
+	Phase   string    `json:"phase"` // "writing", "armed", "trying", "confirmed", "fell-back", ...; package update lists them
+	Slot    string    `json:"slot"`
+	Version string    `json:"version"`
+	From    string    `json:"from,omitempty"` // the version before
+	Reason  string    `json:"reason,omitempty"`
+	Began   time.Time `json:"began,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
 }
 
 // Offer is a pool that is here and isn't used.

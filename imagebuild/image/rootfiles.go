@@ -26,6 +26,8 @@ var packages = [...]string{
 	"dmsetup",
 	"thin-provisioning-tools", // checks and repairs thin pools
 
+	"dosfstools", // puts the boot volume in order after a power cut
+
 	"ca-certificates", // whom https servers are trusted by
 
 	"grub-pc-bin",               // boot loader for a PC BIOS
@@ -36,7 +38,7 @@ var packages = [...]string{
 }
 
 // programs go into the image from packages, with their libraries.
-var programs = [...]string{"sbin/lvm", "sbin/dmsetup", "usr/sbin/pdata_tools"}
+var programs = [...]string{"sbin/lvm", "sbin/dmsetup", "usr/sbin/pdata_tools", "sbin/fsck.fat"}
 
 // links are other names of programs. LVM runs the thin tools by these names.
 var links = [...]initramfs.File{

@@ -36,6 +36,7 @@ func commands() []command {
 		poolCommands(),
 		spaceCommands(),
 		transferCommands(),
+		updateCommands(),
 	} {
 		all = append(all, area...)
 	}

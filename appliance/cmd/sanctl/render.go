@@ -17,7 +17,11 @@ func render(s status.Snapshot) string {
 	if !s.Started.IsZero() {
 		up = ", up " + status.FormatDuration(s.Time.Sub(s.Started))
 	}
-	p.line(cmp.Or(s.Hostname, "(no name)"), ": sanstick ", cmp.Or(s.Version, "of unknown version"), up)
+	slot := ""
+	if text := s.System.Text(); text != "" {
+		slot = ", " + text
+	}
+	p.line(cmp.Or(s.Hostname, "(no name)"), ": sanstick ", cmp.Or(s.Version, "of unknown version"), slot, up)
 	p.line("Health: ", string(cmp.Or(s.Health, status.OK)))
 	problems(&p, s.Problems)
 	configuration(&p, s.Config)

@@ -29,13 +29,14 @@ func (b Backoff) Next(last, ran time.Duration) time.Duration {
 	return min(2*last, b.Max)
 }
 
-// DaemonOptions describe a Daemon. All fields are needed.
+// DaemonOptions describe a Daemon. All fields but Died are needed.
 type DaemonOptions struct {
 	Reaper  *Reaper
 	Spec    Spec // Files are set by the Daemon
 	Output  io.Writer
 	Backoff Backoff
 	Grace   time.Duration // from SIGTERM to SIGKILL when it is to stop
+	Died    func()        // told each time that the program has ended by itself
 	Log     *slog.Logger
 }
 
@@ -88,6 +89,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		end := d.runOnce(ctx, spec)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if d.o.Died != nil {
+			d.o.Died()
 		}
 		ran := time.Since(started)
 		pause = d.o.Backoff.Next(pause, ran)
