@@ -38,10 +38,15 @@ unit: ## unit tests with -race
 	@$(GO) test -race -timeout 10m ./...
 
 e2e: deps-test image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd
-	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 60m ./imagebuild/image ./appliance/e2e ./target/e2e
+	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 120m ./imagebuild/image ./appliance/e2e ./target/e2e
 
 e2e-slice: deps-test image
 	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 25m -skip '$(E2E_LONG)' ./appliance/e2e ./target/e2e
+
+CUTS ?= 100
+
+update-cuts: deps-test image ## cut the power at CUTS (100) random moments of updates in QEMU; adds to appliance/e2e/UPDATES.md
+	@UPDATE_CUTS=$(CUTS) UPDATE_LEDGER=UPDATES.md $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestUpdatePowerCut$$' ./appliance/e2e
 
 conformance: deps-conformance ## foreign initiators and long tests against targetd; writes target/CONFORMANCE.md (root; CONFORMANCE_FLAGS)
 	@$(GO) run ./target/conformance $(CONFORMANCE_FLAGS)
@@ -77,4 +82,4 @@ deps-run deps-test deps-bench deps-conformance:
 	if [ -n "$$missing" ]; then echo "installing$$missing"; \
 	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
 
-.PHONY: help run image test check unit e2e e2e-slice conformance bench profile gobench fuzz fresh clean deps-run deps-test deps-bench deps-conformance
+.PHONY: help run image test check unit e2e e2e-slice update-cuts conformance bench profile gobench fuzz fresh clean deps-run deps-test deps-bench deps-conformance
