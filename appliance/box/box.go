@@ -123,7 +123,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	po := pool.Options{
-		Runner: o.Runner, Mapper: o.Mapper, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
+		Runner: o.Runner, Mapper: o.Mapper, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, Procfs: o.ProcDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
 		Units: b.storage.space, Numbers: b.storage.numbersOf,
 	}
 	if b.stick != nil {

@@ -138,6 +138,7 @@ func (s *storage) Run(ctx context.Context) error {
 		task.Func("late volumes", s.follow),
 		s.box.pools.Watch(),
 		s.box.pools.Temperatures(),
+		s.box.pools.Pulse(),
 		s.box.pools.Guard(),
 		s.box.pools.Chores(),
 		s.box.pools.Clearing(),

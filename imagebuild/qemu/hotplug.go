@@ -12,12 +12,13 @@ import (
 // Disks that come, go and fail while the machine runs. A disk is named by its serial number.
 //
 // Each disk is a block node, which stays when the disk is unplugged, and a device on top of it. Between the two a filter
-// may be put that makes requests fail (blkdebug) or slow (throttle).
+// may be put that makes requests fail (blkdebug), or slow, or hang (throttle).
 
 // A Fault is what is wrong with a disk. The zero value is a good disk.
 type Fault struct {
 	Reads, Writes, Flushes bool // these end with EIO
-	IOPS                   int  // requests in a second at most; 0: no limit
+	Hangs                  bool // no request ends, until the disk is mended
+	IOPS, Bytes            int  // in a second at most; 0: no limit
 }
 
 // slot is a disk that the machine has or had.
@@ -169,11 +170,11 @@ func (vm *VM) breakDisk(ctx context.Context, s *slot, f Fault) error {
 	vm.plugged++
 	id := fmt.Sprintf("%s-fault-%d", s.node, vm.plugged)
 	node := map[string]any{"driver": "blkdebug", "node-name": id, "image": s.node, "inject-error": f.rules()}
-	if f.IOPS > 0 {
+	if limits := f.limits(); len(limits) > 0 {
 		if len(f.rules()) > 0 {
 			return fmt.Errorf("a disk that is both slow and broken isn't implemented")
 		}
-		group := map[string]any{"qom-type": "throttle-group", "id": id + "-group", "limits": map[string]any{"iops-total": f.IOPS}}
+		group := map[string]any{"qom-type": "throttle-group", "id": id + "-group", "limits": limits}
 		if _, err := vm.QMP(ctx, "object-add", group); err != nil {
 			return err
 		}
@@ -184,6 +185,21 @@ func (vm *VM) breakDisk(ctx context.Context, s *slot, f Fault) error {
 	}
 	s.filter = id
 	return vm.setDrive(ctx, s, id)
+}
+
+// limits are what throttle is told. A disk that hangs may do so little that nothing ends.
+func (f Fault) limits() map[string]any {
+	limits := map[string]any{}
+	if f.IOPS > 0 {
+		limits["iops-total"] = f.IOPS
+	}
+	if f.Bytes > 0 {
+		limits["bps-total"] = f.Bytes
+	}
+	if f.Hangs {
+		limits["bps-total"] = 1
+	}
+	return limits
 }
 
 // rules are what blkdebug is told.

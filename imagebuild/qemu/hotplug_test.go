@@ -57,6 +57,7 @@ func TestHotPlug(t *testing.T) {
 		{Fault{Flushes: true}, map[string]bool{"read 0 4k": false}}, // qemu-io doesn't tell whether a flush fails
 		{Fault{Reads: true, Writes: true, Flushes: true}, map[string]bool{"read 0 4k": true}},
 		{Fault{IOPS: 1000}, map[string]bool{"read 0 4k": false}},
+		{Fault{Bytes: 1 << 20}, map[string]bool{"read 0 4k": false}},
 		{Fault{}, map[string]bool{"read 0 4k": false}},
 	} {
 		must(vm.Break(ctx, "A", tt.fault))
@@ -65,6 +66,9 @@ func TestHotPlug(t *testing.T) {
 				t.Errorf("fault %+v: %s says %q, want it to fail: %v", tt.fault, command, got, fails)
 			}
 		}
+	}
+	if got := (Fault{Hangs: true}).limits(); got["bps-total"] != 1 {
+		t.Errorf("a disk that hangs has limits %v", got)
 	}
 	must(vm.Break(ctx, "A", Fault{Writes: true})) // a pulled disk has no faults any more
 	must(vm.Unplug(ctx, "A"))

@@ -41,7 +41,7 @@ func (m *Manager) replaceDisk(ctx context.Context, r Replacement) (string, error
 		return "", fmt.Errorf("%d disks are called %s", len(found), r.New)
 	}
 	d := found[0]
-	m.look(ctx, d)
+	m.look(ctx, d, m.o.AskLimit)
 	f := m.known()
 	taken := m.newBringer(m.allSpecs()).taken(spec)
 	switch why, do := f.unfit(d, taken); {

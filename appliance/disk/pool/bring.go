@@ -101,7 +101,7 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 	var failed []status.Problem
 	for range maxRounds {
 		for _, d := range candidates(s, b.m.known()) {
-			b.m.look(ctx, d)
+			b.m.look(ctx, d, b.m.o.AskLimit)
 		}
 		if err := b.m.readKernel(ctx); err != nil {
 			return "", err
@@ -163,13 +163,16 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 // step does one step and remembers what it makes obsolete.
 func (b *bringer) step(ctx context.Context, pool string, step Step) error {
 	start := time.Now()
+	var written []string
 	switch s := step.(type) {
 	case StampDisk:
-		b.m.forget(s.Path)
+		written = []string{s.Path}
 		b.stamped[strings.TrimPrefix(s.Path, "/dev/")] = pool
 	case CreateGroup:
-		b.m.forget(s.Paths...)
+		written = s.Paths
 	}
+	b.m.forget(written...)
+	defer b.m.forget(written...) // somebody may have looked in between
 	if err := b.m.apply(ctx, step); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
@@ -23,29 +24,56 @@ import (
 // pool is refused until a person has removed one of them.
 
 // readLabels reads LVM's labels of all disks when a disk has come or gone. Until
-// then no disk can have become a copy, and one that doesn't answer isn't asked.
-// A disk that can't be read has no label: LVM won't see it either.
+// then no disk can have become a copy. A disk that can't be read has no label: LVM
+// won't see it either. One that doesn't answer keeps the label that it had.
 func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 	f := m.known()
 	now := fmt.Sprint(f.Disks)
 	if now == m.labelsOf {
 		return f.Labels
 	}
-	labels := map[string]probe.Finding{}
-	for _, d := range f.Disks {
-		if ctx.Err() != nil || slices.Contains(f.Boot, d.Name) {
-			continue
-		}
-		dev, err := m.o.Open(d.Path, false)
-		if err != nil {
-			continue
-		}
-		if label, ok, err := probe.PhysicalVolume(dev, d.Size); err == nil && ok {
-			labels[d.Name] = label
-		}
-		dev.Close()
+	type answer struct {
+		label probe.Finding
+		ok    bool
+		err   error
 	}
-	if ctx.Err() == nil {
+	answers := make([]answer, len(f.Disks))
+	var wg sync.WaitGroup
+	for i, d := range f.Disks {
+		if slices.Contains(f.Boot, d.Name) {
+			continue
+		}
+		wg.Go(func() {
+			a, err := ask(ctx, m, d, m.o.AskLimit, func() (a answer) {
+				dev, err := m.o.Open(d.Path, false)
+				if err != nil {
+					return a
+				}
+				defer dev.Close()
+				a.label, a.ok, err = probe.PhysicalVolume(dev, d.Size)
+				a.ok = a.ok && err == nil
+				return a
+			})
+			if err != nil {
+				a = answer{label: f.Labels[d.Name], ok: f.Labels[d.Name].UUID != "" && m.labeled[d.Name] == d, err: err}
+			}
+			answers[i] = a
+		})
+	}
+	wg.Wait()
+	labels, all := map[string]probe.Finding{}, true
+	for i, d := range f.Disks {
+		if answers[i].ok {
+			labels[d.Name] = answers[i].label
+		}
+		all = all && answers[i].err == nil
+	}
+	m.labeled = map[string]disk.Disk{}
+	for _, d := range f.Disks {
+		m.labeled[d.Name] = d
+	}
+	m.labelsOf = "" // who didn't answer is asked again
+	if ctx.Err() == nil && all {
 		m.labelsOf = now
 	}
 	return labels
@@ -57,16 +85,17 @@ func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe.Finding) (lvm.State, map[string]string, error) {
 	f := m.known()
 	f.Labels = labels
+	mute := m.mutePaths()
 	same := sameLabels(f)
 	if len(same) == 0 {
-		if err := m.lvm.Hide(nil); err != nil {
+		if err := m.lvm.Hide(mute); err != nil {
 			return lvm.State{}, nil, err
 		}
 		s, err := m.lvm.State(ctx)
 		return s, nil, err
 	}
 	if now := fmt.Sprint(same); now != m.copiesOf {
-		if err := m.lvm.Hide(nil); err != nil {
+		if err := m.lvm.Hide(mute); err != nil {
 			return lvm.State{}, nil, err
 		}
 		s, err := m.lvm.State(ctx)
@@ -83,8 +112,9 @@ func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe
 	for name := range m.copies {
 		paths = append(paths, "/dev/"+name)
 	}
+	paths = append(paths, mute...)
 	slices.Sort(paths)
-	if err := m.lvm.Hide(paths); err != nil {
+	if err := m.lvm.Hide(slices.Compact(paths)); err != nil {
 		return lvm.State{}, nil, err
 	}
 	s, err := m.lvm.State(ctx)

@@ -19,7 +19,7 @@ func (v view) disks() []status.Disk {
 			Name: d.Name, Serial: d.Serial, WWN: d.WWN, Model: d.Model, Size: d.Size, Rotational: d.Rotational,
 			Transport: d.Transport, Port: d.Port, SMART: d.SMART, Use: v.use(d),
 		}
-		if c, ok := v.celsius[d.Name+" "+d.ID()]; ok {
+		if c, ok := v.celsius[diskKey(d)]; ok {
 			s.Temperature = &c
 		}
 		if slices.Contains(v.facts.Disks, d) {
@@ -68,6 +68,8 @@ func (v view) use(d disk.Disk) string {
 	}
 	f, ok := v.facts.Found[d.Name]
 	switch {
+	case !ok && v.mute(d.ID()):
+		return "doesn't answer"
 	case !ok:
 		return "not looked at yet"
 	case f.Blank:

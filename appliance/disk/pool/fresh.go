@@ -31,27 +31,39 @@ const labelArea = 8192
 const verifyAfter = 10 * time.Second
 
 // mark tells one state of LVM's metadata from another; empty if a disk can't be
-// read. It must hold op.
+// read. One that doesn't answer is hidden from LVM, so it isn't asked. It must hold
+// op.
 func (m *Manager) mark() string {
-	f := m.known()
+	type answer struct {
+		label []byte
+		err   error
+	}
+	f, mute := m.known(), m.mutePaths()
 	h := fnv.New128a()
-	buf := sys.AlignedBuffer(labelArea)
 	for _, d := range f.Disks {
-		if slices.Contains(f.Boot, d.Name) {
+		switch {
+		case slices.Contains(f.Boot, d.Name):
+			continue
+		case slices.Contains(mute, d.Path):
+			fmt.Fprintf(h, "%s %s is hidden\n", d.Name, d.ID())
 			continue
 		}
-		dev, err := m.o.Open(d.Path, false)
-		if err != nil {
-			return ""
-		}
-		dropCache(dev)
-		_, err = dev.ReadAt(buf, 0)
-		dev.Close()
-		if err != nil {
+		a, err := ask(context.Background(), m, d, m.o.AskLimit, func() answer {
+			dev, err := m.o.Open(d.Path, false)
+			if err != nil {
+				return answer{err: err}
+			}
+			defer dev.Close()
+			dropCache(dev)
+			buf := sys.AlignedBuffer(labelArea)
+			_, err = dev.ReadAt(buf, 0)
+			return answer{buf, err}
+		})
+		if err != nil || a.err != nil {
 			return ""
 		}
 		fmt.Fprintf(h, "%s %s\n", d.Name, d.ID())
-		h.Write(buf)
+		h.Write(a.label)
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
 }

@@ -22,6 +22,7 @@ type Options struct {
 	Uevents func() (sys.UeventSource, error) // nil: sys.ListenUevents
 	Log     *slog.Logger                     // nil: discard
 	Sysfs   string                           // empty: /sys
+	Procfs  string                           // empty: /proc
 	Open    Opener                           // nil: real disks
 	// OpenVolume opens a volume for writing to the part of it that nobody else may
 	// use; nil: real ones.
@@ -40,6 +41,9 @@ type Options struct {
 	// Quiet is how long no disk must have turned up before a pool of any
 	// blank disks is created; 0 is 2 s.
 	Quiet time.Duration
+	// AskLimit is how long a disk is waited for when it is read; 0 is 20 s. Disks
+	// need up to 15 s to spin up.
+	AskLimit time.Duration
 	// Units are told when space gets low; nil: nobody is.
 	Units Units
 	// Numbers tells, if not nil, as which LUNs a volume that is about to be made
@@ -64,11 +68,12 @@ type Manager struct {
 	again bool          // bringing up broke off: try again though no disk has changed; guarded by op
 	poke  chan struct{} // filled to have Watch look at once
 
-	copies   map[string]string // disks that LVM isn't shown, as Facts.Copies; guarded by op
-	copiesOf string            // the disks among which they were chosen; guarded by op
-	labelsOf string            // the disks whose labels were read; guarded by op
-	marked   string            // LVM's metadata of which the facts tell, see mark; empty: of none; guarded by op
-	verify   time.Time         // when LVM's state is read though it is known; zero: never; guarded by op
+	copies   map[string]string    // disks that LVM isn't shown, as Facts.Copies; guarded by op
+	copiesOf string               // the disks among which they were chosen; guarded by op
+	labelsOf string               // the disks whose labels were read; guarded by op
+	labeled  map[string]disk.Disk // which disks Facts.Labels is about, by kernel name; guarded by op
+	marked   string               // LVM's metadata of which the facts tell, see mark; empty: of none; guarded by op
+	verify   time.Time            // when LVM's state is read though it is known; zero: never; guarded by op
 
 	mu       sync.Mutex
 	specs    []Spec
@@ -79,7 +84,13 @@ type Manager struct {
 	space    map[string]spaceView        // by pool, as the guard saw it last
 	cleared  map[string]clearedSoFar     // by UUID of volumes that are being cleared
 	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
-	celsius  map[string]int              // temperatures, by kernel name and serial number of the disk
+	celsius  map[string]int              // temperatures, by diskKey
+
+	asked    map[string]*question // questions that go on, by diskKey
+	woken    bool                 // a disk has begun or ceased to answer
+	pulses   map[string]pulse     // by diskKey
+	pulsesAt time.Time
+	writings int // how often disks were written to; what was seen before that says nothing
 
 	peeking   *peek // one that goes on
 	peekSince time.Time
@@ -101,6 +112,9 @@ func New(o Options) *Manager {
 	if o.Sysfs == "" {
 		o.Sysfs = "/sys"
 	}
+	if o.Procfs == "" {
+		o.Procfs = "/proc"
+	}
 	if o.Open == nil {
 		o.Open = openDevice
 	}
@@ -115,6 +129,9 @@ func New(o Options) *Manager {
 	}
 	if o.Quiet == 0 {
 		o.Quiet = 2 * time.Second
+	}
+	if o.AskLimit == 0 {
+		o.AskLimit = 20 * time.Second
 	}
 	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log, Mapper: o.Mapper}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1), deltas: make(chan struct{}, 1)}
 	m.problems, m.clearHold = map[string][]status.Problem{}, make(chan struct{}, 1)
@@ -136,10 +153,7 @@ func (m *Manager) unlock() { <-m.op }
 // lookAgain has Watch plan all pools anew, soon. It must hold op.
 func (m *Manager) lookAgain() {
 	m.again = true
-	select {
-	case m.poke <- struct{}{}:
-	default: // it will look anyway
-	}
+	m.wake()
 }
 
 // Bring makes the pools and volumes usable that specs ask for: it waits for
@@ -250,25 +264,33 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	return nil
 }
 
-// look finds out what is on a disk, unless that is known.
-func (m *Manager) look(ctx context.Context, d disk.Disk) {
+// look finds out what is on a disk, unless that is known. It waits that long for
+// the disk to answer; what it says later is noted, too.
+func (m *Manager) look(ctx context.Context, d disk.Disk, limit time.Duration) {
 	m.mu.Lock()
 	_, found := m.facts.Found[d.Name]
 	_, stamped := m.facts.Stamped[d.Name]
+	writings := m.writings
 	m.mu.Unlock()
 	if found || stamped || ctx.Err() != nil {
 		return
 	}
-	stamp, finding, holds := m.examine(d)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// Maps are copied, because Status may be reading the old ones.
-	if stamp != nil {
-		m.facts.Stamped = with(m.facts.Stamped, d.Name, *stamp)
-	} else {
-		m.facts.Found = with(m.facts.Found, d.Name, finding)
-		m.facts.Holds = with(m.facts.Holds, d.Name, holds)
-	}
+	_, _ = ask(ctx, m, d, limit, func() struct{} {
+		stamp, finding, holds := m.examine(d)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if writings != m.writings || !slices.Contains(m.facts.Disks, d) {
+			return struct{}{}
+		}
+		// Maps are copied, because Status may be reading the old ones.
+		if stamp != nil {
+			m.facts.Stamped = with(m.facts.Stamped, d.Name, *stamp)
+		} else {
+			m.facts.Found = with(m.facts.Found, d.Name, finding)
+			m.facts.Holds = with(m.facts.Holds, d.Name, holds)
+		}
+		return struct{}{}
+	})
 }
 
 // examine reads a disk: either it has our stamp and nothing else that matters,
@@ -302,8 +324,12 @@ func (m *Manager) examine(d disk.Disk) (*Stamp, probe.Finding, []probe.Finding) 
 
 // forget drops what was found on disks that are written to.
 func (m *Manager) forget(paths ...string) {
+	if len(paths) == 0 {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.writings++
 	for _, d := range m.facts.Disks {
 		if slices.Contains(paths, d.Path) {
 			m.facts.Found = without(m.facts.Found, d.Name)

@@ -155,7 +155,7 @@ func (s RestoreDisk) do(ctx context.Context, m *Manager) error {
 func (s Refresh) do(ctx context.Context, m *Manager) error {
 	if s.PV != "" {
 		m.tried(s.PV)
-		if err := m.answers(s.Path); err != nil {
+		if err := m.answers(ctx, s.Path); err != nil {
 			return fmt.Errorf("disk %s doesn't answer: %w", s.Disk, err)
 		}
 	}
@@ -167,19 +167,26 @@ func (s Refresh) do(ctx context.Context, m *Manager) error {
 }
 
 // answers reads a disk at its beginning and at a distance.
-func (m *Manager) answers(path string) error {
-	d, err := m.o.Open(path, false)
-	if err != nil {
-		return err
+func (m *Manager) answers(ctx context.Context, path string) error {
+	at, ok := m.known().diskAt(path)
+	if !ok {
+		return errors.New("it has gone")
 	}
-	defer d.Close()
-	b := sys.AlignedBuffer(stampBlock)
-	for off := int64(0); off < 64<<20; off += 16 << 20 {
-		if _, err := d.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {
+	failed, err := ask(ctx, m, at, m.o.AskLimit, func() error {
+		d, err := m.o.Open(path, false)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
+		defer d.Close()
+		b := sys.AlignedBuffer(stampBlock)
+		for off := int64(0); off < 64<<20; off += 16 << 20 {
+			if _, err := d.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+		}
+		return nil
+	})
+	return errors.Join(err, failed)
 }
 
 // tried counts an attempt to use a disk again.

@@ -37,6 +37,10 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 			note(status.Failed, "more copies are lost than the layout bears", "connect the disks again")
 		}
 	case Absent:
+		if slices.ContainsFunc(c.Disks, v.mute) {
+			note(status.Degraded, fmt.Sprintf("disk %s doesn't answer%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "check its cable, or replace it")
+			break
+		}
 		note(status.Degraded, fmt.Sprintf("disk %s is missing%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "connect the disk again, or a blank one in its place")
 	case Returned:
 		note(status.Degraded, fmt.Sprintf("disk %s is back and isn't used yet", disks), "wait; volumes can be used meanwhile")

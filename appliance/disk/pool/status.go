@@ -17,7 +17,7 @@ import (
 // that is going on.
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
-	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, cleared: m.cleared, at: time.Now()}
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, cleared: m.cleared, silence: m.silences(), at: time.Now()}
 	untidy := m.untidy
 	m.mu.Unlock()
 
@@ -37,6 +37,7 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 		p, more := v.pool(s)
 		pools, problems = append(pools, p), slices.Concat(problems, more, untidy[s.Name])
 	}
+	problems = append(problems, v.silent()...)
 	problems = append(problems, v.twins()...)
 	problems = append(problems, v.facts.copyProblems()...)
 	problems = append(problems, v.outdated()...)
@@ -57,8 +58,9 @@ type view struct {
 	devices  map[string]lvm.Device // by device-mapper's name
 	seen     map[string]spaceView  // by pool
 	at       time.Time
-	celsius  map[string]int          // by disk
-	cleared  map[string]clearedSoFar // by volume's UUID
+	celsius  map[string]int           // by diskKey
+	silence  map[string]time.Duration // by diskKey, of disks that don't answer
+	cleared  map[string]clearedSoFar  // by volume's UUID
 }
 
 // group finds the pool's group, if it is ours.

@@ -30,13 +30,21 @@ func (m *Manager) Temperatures() task.Task {
 }
 
 func (m *Manager) readTemperatures(ctx context.Context) {
+	type answer struct {
+		celsius int
+		ok      bool
+	}
 	now := map[string]int{}
 	for _, d := range m.known().Disks {
 		if ctx.Err() != nil {
 			return
 		}
-		if c, ok := disk.Temperature(m.o.Sysfs, d.Name); ok {
-			now[d.Name+" "+d.ID()] = c
+		a, err := ask(ctx, m, d, m.o.AskLimit, func() (a answer) {
+			a.celsius, a.ok = disk.Temperature(m.o.Sysfs, d.Name)
+			return a
+		})
+		if err == nil && a.ok {
+			now[diskKey(d)] = a.celsius
 		}
 	}
 	m.mu.Lock()

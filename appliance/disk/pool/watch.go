@@ -159,7 +159,8 @@ func (m *Manager) refresh(ctx context.Context) error {
 		return err
 	}
 	changed, err := m.readDisks()
-	changed = changed || m.again
+	woken := m.takeWoken()
+	changed = changed || m.again || woken
 	if err == nil && !changed && !m.verify.IsZero() && time.Now().After(m.verify) {
 		err = m.readLVM(ctx)
 	}
@@ -184,11 +185,7 @@ func (m *Manager) refresh(ctx context.Context) error {
 		if g, used := f.groupOf(d); used && ours(g) || slices.Contains(f.Boot, d.Name) {
 			continue
 		}
-		if err := m.lock(ctx); err != nil {
-			return err
-		}
-		m.look(ctx, d)
-		m.unlock()
+		m.look(ctx, d, glance)
 	}
 	if changed && m.o.Changed != nil {
 		m.o.Changed()

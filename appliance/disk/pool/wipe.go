@@ -68,7 +68,7 @@ func (m *Manager) beforeWipe(ctx context.Context, w Wipe) (done Wiped, found []p
 	if done.Disk, err = m.wipeable(w.Disk); err != nil {
 		return done, nil, err
 	}
-	if found, err = m.list(done.Disk); err != nil {
+	if found, err = m.list(ctx, done.Disk); err != nil {
 		return done, nil, err
 	}
 	done.Holds = m.known().losses(done.Disk, found)
@@ -138,13 +138,21 @@ func (m *Manager) wipeable(name string) (disk.Disk, error) {
 }
 
 // list finds everything that is on a disk.
-func (m *Manager) list(d disk.Disk) ([]probe.Finding, error) {
-	f, err := m.o.Open(d.Path, false)
-	if err != nil {
-		return nil, err
+func (m *Manager) list(ctx context.Context, d disk.Disk) ([]probe.Finding, error) {
+	type answer struct {
+		found []probe.Finding
+		err   error
 	}
-	defer f.Close()
-	return probe.List(f, d.Size)
+	a, err := ask(ctx, m, d, 3*m.o.AskLimit, func() (a answer) {
+		f, err := m.o.Open(d.Path, false)
+		if err != nil {
+			return answer{err: err}
+		}
+		defer f.Close()
+		a.found, a.err = probe.List(f, d.Size)
+		return a
+	})
+	return a.found, errors.Join(err, a.err)
 }
 
 // losses says what a person would lose with a disk: everything that was found,

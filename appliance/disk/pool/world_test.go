@@ -47,17 +47,20 @@ type world struct {
 	writes  int             // of clients
 	broken  map[string]bool // disks that give errors
 	scrubs  int
-	clings  bool             // lvm doesn't forget missing disks, and says that all went well
-	compare bool             // copies are being compared
-	differ  int              // sectors that the kernel says to differ
-	size    map[string]int64 // of disks, if it isn't memSize
+	clings  bool                     // lvm doesn't forget missing disks, and says that all went well
+	compare bool                     // copies are being compared
+	differ  int                      // sectors that the kernel says to differ
+	hidden  map[string]bool          // from LVM, for the command that it runs
+	mute    map[string]chan struct{} // disks that don't answer until it is closed
+	asked   map[string]int           // how often each was opened
+	size    map[string]int64         // of disks, if it isn't memSize
 }
 
 var errPower = errors.New("power cut")
 
 func newWorld(t *testing.T, letters string) *world {
 	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1, holds: map[string]string{},
-		legs: map[string][]*worldLeg{}, numbers: map[string]string{}, broken: map[string]bool{}, size: map[string]int64{}}
+		legs: map[string][]*worldLeg{}, numbers: map[string]string{}, broken: map[string]bool{}, size: map[string]int64{}, asked: map[string]int{}}
 	for _, l := range letters {
 		w.plug(string(l))
 	}
@@ -95,7 +98,7 @@ func (w *world) unplug(letter string) {
 
 func (w *world) here(path string) bool {
 	_, err := os.Stat(filepath.Join(w.sysfs, "block", strings.TrimPrefix(path, "/dev/")))
-	return err == nil
+	return err == nil && !w.hidden[path]
 }
 
 // spend uses up one change. It must hold mu.
@@ -127,6 +130,13 @@ type memDisk struct {
 func (d *memDisk) ReadAt(p []byte, off int64) (int, error) {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
+	for path, c := range d.w.mute {
+		if d.w.disks[path] == d {
+			d.w.mu.Unlock()
+			<-c
+			d.w.mu.Lock()
+		}
+	}
 	zero(p) // most of it is blank
 	if n := len(p)/4096 + 2; n < len(d.blocks) {
 		for i := range int64(n) {
@@ -211,6 +221,7 @@ func (w *world) open(path string, write bool) (Device, error) {
 	if d == nil || !w.here(path) {
 		return nil, os.ErrNotExist
 	}
+	w.asked[path]++
 	return openDisk{d, path}, nil
 }
 
@@ -233,6 +244,14 @@ func (w *world) handle(c sys.Command) (sys.Output, error) {
 		return sys.Output{Stdout: []byte(out)}, nil
 	}
 	verb, args := c.Args[0], c.Args[1:]
+	if len(args) > 1 && args[0] == "--config" {
+		w.hidden = map[string]bool{}
+		for path := range w.disks {
+			w.hidden[path] = strings.Contains(args[1], path+"$")
+		}
+		defer func() { w.hidden = nil }()
+		args = args[2:]
+	}
 	if verb == "fullreport" {
 		return sys.Output{Stdout: w.report()}, nil
 	}
