@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"sanstick/appliance/status"
+	"sanstick/appliance/sys"
+	"sanstick/appliance/sys/systest"
 )
 
 // silence has a disk not answer any more, until the function that is returned is
@@ -171,4 +173,22 @@ func TestPulse(t *testing.T) {
 	if woken, problems := after(time.Hour); woken || len(problems) > 0 {
 		t.Errorf("a file that can't be read: woken %v, %+v", woken, problems)
 	}
+}
+
+// A Status that can't wait for the kernel tells what Watch saw last, if that is newer
+// than what another Status saw.
+func TestStatusTellsTheNewest(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.wants(Healthy)
+	b.broken["/dev/vdb"] = true
+	b.write()
+	b.look()
+	hang := make(chan struct{})
+	b.Manager.lvm.Runner = &systest.Runner{Handle: func(c sys.Command) (sys.Output, error) {
+		<-hang
+		return b.handle(c)
+	}}
+	b.wants(Rebuilding, "disk B")
+	close(hang)
+	b.wants(Rebuilding, "disk B")
 }

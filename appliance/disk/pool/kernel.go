@@ -34,6 +34,7 @@ func (m *Manager) readKernel(ctx context.Context) error {
 func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.kernelAt = time.Now()
 	f := m.facts
 	before := f.Devices
 	f.Devices, m.active = byName(devices), map[string]bool{}
@@ -122,6 +123,7 @@ func (e silentError) Error() string {
 // waits for that one, so that at most one hangs.
 type peek struct {
 	done    chan struct{} // closed when the rest is valid
+	at      time.Time
 	devices map[string]lvm.Device
 	below   map[string][]string
 	disks   []disk.Disk
@@ -130,7 +132,7 @@ type peek struct {
 }
 
 // peek asks the kernel, for a moment. If it doesn't answer, what was known before
-// is returned, and after a while an error besides.
+// is returned, by the last peek or to Watch, and after a while an error besides.
 func (m *Manager) peek(ctx context.Context) (*peek, error) {
 	m.mu.Lock()
 	p := m.peeking
@@ -158,7 +160,7 @@ func (m *Manager) peek(ctx context.Context) (*peek, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.peeked != nil {
+	if m.peeked != nil && m.peeked.at.After(m.kernelAt) {
 		return m.peeked, err
 	}
 	return &peek{devices: m.facts.Devices, below: m.facts.Below, disks: m.facts.Disks, numbers: m.facts.Numbers}, err
@@ -175,7 +177,7 @@ func (m *Manager) look1(p *peek) {
 	below, err2 := m.lvm.Below(context.Background())
 	disks, err3 := disk.Scan(m.o.Sysfs)
 	p.devices, p.below, p.disks, p.numbers = byName(devices), below, disks, m.numbers(disks)
-	p.err = errors.Join(err, err2, err3)
+	p.at, p.err = time.Now(), errors.Join(err, err2, err3)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.peeking = nil

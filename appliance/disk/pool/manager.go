@@ -95,6 +95,7 @@ type Manager struct {
 	peeking   *peek // one that goes on
 	peekSince time.Time
 	peeked    *peek                // the last one that went well
+	kernelAt  time.Time            // when what the kernel says was noted in facts
 	heldOff   map[string]time.Time // pool: until when no step is tried again
 
 	kept   map[string]Entry     // by group: what the ledger has
