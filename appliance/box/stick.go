@@ -36,9 +36,10 @@ type stick struct {
 	dir     string
 	writes  atomic.Int64 // since the start
 
-	mu   sync.Mutex // held while the stick is writable
-	part disk.Partition
-	seq  string // tells one device from another that has the same name later
+	mu     sync.Mutex // held while the stick is writable
+	part   disk.Partition
+	seq    string           // tells one device from another that has the same name later
+	finder disk.LabelFinder // guarded by mu
 }
 
 // busyLimit is how long the stick may be busy after it was written to. A program
@@ -107,7 +108,8 @@ func (s *stick) ensure(ctx context.Context) error {
 	if s.seq == "" || diskSeq(s.sysfs, s.part.Disk) == s.seq {
 		return nil
 	}
-	parts, err := disk.FindLabel(ctx, s.sysfs, stickLabel, nil)
+	s.finder.Sysfs, s.finder.Label = s.sysfs, stickLabel
+	parts, err := s.finder.Find(ctx)
 	if len(parts) != 1 {
 		return errGone // with two of them, nobody knows which
 	}
@@ -142,9 +144,14 @@ func awaitStick(ctx context.Context, o *Options) (disk.Partition, error) {
 	}
 	defer src.Close()
 	var parts []disk.Partition
+	finder := disk.LabelFinder{Sysfs: o.SysDir, Label: stickLabel}
 	err = sys.Await(ctx, src, isBlock, func() (bool, error) {
-		parts, err = disk.FindLabel(ctx, o.SysDir, stickLabel, nil)
-		return len(parts) > 0, nil // a disk that can't be read doesn't end the wait
+		for {
+			parts, err = finder.Find(ctx)
+			if len(parts) > 0 || !finder.Waiting() || ctx.Err() != nil {
+				return len(parts) > 0, nil // a disk that can't be read doesn't end the wait
+			}
+		}
 	})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):

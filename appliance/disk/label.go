@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Partition is a part of a disk, or a whole disk that holds a filesystem
@@ -59,54 +60,110 @@ type Opener func(path string) (interface {
 	io.Closer
 }, error)
 
-// FindLabel returns the partitions, and whole disks without a partition
-// table, that hold a FAT filesystem labelled label; partitions first. open
-// may be nil: then devices are opened as files. A device that can't be read
+// A LabelFinder finds FAT filesystems by their label. A device that hangs is read by
+// one goroutine only, however often it is looked for, and holds up nobody for longer
+// than Limit. It is for one goroutine.
+type LabelFinder struct {
+	Sysfs, Label string
+	Open         Opener        // nil: devices are opened as files
+	Limit        time.Duration // for all answers together; 0 is 15 s, which disks need to spin up
+
+	asked map[string]chan labelAnswer // devices that haven't answered yet, by path
+}
+
+type labelAnswer struct {
+	label string
+	err   error
+}
+
+// errNoAnswer says that a device hasn't answered in time.
+var errNoAnswer = errors.New("it doesn't answer")
+
+// Find returns the partitions, and whole disks without a partition table, that hold
+// a FAT filesystem with the label; partitions first. A device that can't be read
 // doesn't stop the search; its error is returned if nothing was found.
-func FindLabel(ctx context.Context, sysfs, label string, open Opener) ([]Partition, error) {
-	if open == nil {
-		open = func(path string) (interface {
-			io.ReaderAt
-			io.Closer
-		}, error) {
-			return os.Open(path)
-		}
-	}
-	candidates, err := Partitions(sysfs)
+func (l *LabelFinder) Find(ctx context.Context) ([]Partition, error) {
+	candidates, err := Partitions(l.Sysfs)
 	if err != nil {
 		return nil, err
 	}
-	disks, err := Scan(sysfs)
+	disks, err := Scan(l.Sysfs)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range disks {
 		candidates = append(candidates, Partition{Name: d.Name, Path: d.Path, Disk: d.Name, Size: d.Size})
 	}
+	for _, c := range candidates {
+		l.ask(c.Path)
+	}
+	limit := l.Limit
+	if limit == 0 {
+		limit = 15 * time.Second
+	}
+	late, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	defer cancel()
 	var found []Partition
 	var failed error
 	for _, c := range candidates {
+		a := labelAnswer{err: errNoAnswer}
+		select {
+		case a = <-l.asked[c.Path]:
+			delete(l.asked, c.Path)
+		default:
+			select {
+			case a = <-l.asked[c.Path]:
+				delete(l.asked, c.Path)
+			case <-late.Done():
+			}
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		f, err := open(c.Path)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("cannot look for label %s: %w", label, err))
-			continue
-		}
-		got, err := FATLabel(f)
-		f.Close()
 		switch {
-		case err == nil && got == label:
+		case a.err == nil && a.label == l.Label:
 			found = append(found, c)
-		case err != nil && !errors.Is(err, ErrNotFAT):
-			failed = errors.Join(failed, fmt.Errorf("cannot look for label %s on %s: %w", label, c.Path, err))
+		case a.err != nil && !errors.Is(a.err, ErrNotFAT):
+			failed = errors.Join(failed, fmt.Errorf("cannot look for label %s on %s: %w", l.Label, c.Path, a.err))
 		}
 	}
 	if len(found) > 0 {
 		return found, nil
 	}
 	return nil, failed
+}
+
+// Waiting tells whether some device hasn't answered yet. Find may be called again.
+func (l *LabelFinder) Waiting() bool { return len(l.asked) > 0 }
+
+// ask has a goroutine read a device's label, unless one does already.
+func (l *LabelFinder) ask(path string) {
+	if l.asked[path] != nil {
+		return
+	}
+	if l.asked == nil {
+		l.asked = map[string]chan labelAnswer{}
+	}
+	answer, open := make(chan labelAnswer, 1), l.Open
+	l.asked[path] = answer
+	go func() {
+		if open == nil {
+			open = func(path string) (interface {
+				io.ReaderAt
+				io.Closer
+			}, error) {
+				return os.Open(path)
+			}
+		}
+		f, err := open(path)
+		if err != nil {
+			answer <- labelAnswer{err: err}
+			return
+		}
+		defer f.Close()
+		label, err := FATLabel(f)
+		answer <- labelAnswer{label, err}
+	}()
 }
 
 // BootDisks returns the kernel names of the disks that hold a partition with

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -96,6 +98,49 @@ type closer struct{ io.ReaderAt }
 
 func (closer) Close() error { return nil }
 
+// A disk that hangs is asked once, and doesn't keep the stick from being found; when
+// it answers, what is on it is found, too.
+func TestFindLabelBesideAHungDisk(t *testing.T) {
+	sysfs := tree(t, machine)
+	stick := fat(t, "32", "SANSTICK", 40<<20)
+	hang := make(chan struct{})
+	var mu sync.Mutex
+	asked := 0
+	open := func(path string) (interface {
+		io.ReaderAt
+		io.Closer
+	}, error) {
+		switch path {
+		case "/dev/sda":
+			mu.Lock()
+			asked++
+			mu.Unlock()
+			<-hang
+			return closer{bytes.NewReader(stick)}, nil
+		case "/dev/sdb3":
+			return closer{bytes.NewReader(stick)}, nil
+		}
+		return closer{bytes.NewReader(make([]byte, 4096))}, nil
+	}
+	finder := disk.LabelFinder{Sysfs: sysfs, Label: "SANSTICK", Open: open, Limit: 200 * time.Millisecond}
+	for range 3 {
+		got, err := finder.Find(t.Context())
+		if err != nil || len(got) != 1 || got[0].Name != "sdb3" || !finder.Waiting() {
+			t.Errorf("found %+v, %v; waiting %v", got, err, finder.Waiting())
+		}
+	}
+	mu.Lock()
+	if asked != 1 {
+		t.Errorf("the disk is asked %d times", asked)
+	}
+	mu.Unlock()
+	close(hang)
+	finder.Limit = 10 * time.Second
+	if got, err := finder.Find(t.Context()); err != nil || len(got) != 2 || finder.Waiting() {
+		t.Errorf("found %+v, %v; waiting %v", got, err, finder.Waiting())
+	}
+}
+
 func TestFindLabel(t *testing.T) {
 	sysfs := tree(t, machine)
 	stick, blank := fat(t, "32", "SANSTICK", 40<<20), make([]byte, 4096)
@@ -123,7 +168,8 @@ func TestFindLabel(t *testing.T) {
 	}
 	for _, tt := range tests {
 		tt.change()
-		got, err := disk.FindLabel(t.Context(), sysfs, "SANSTICK", open)
+		finder := disk.LabelFinder{Sysfs: sysfs, Label: "SANSTICK", Open: open}
+		got, err := finder.Find(t.Context())
 		if (err != nil) != tt.wantErr {
 			t.Errorf("%s: error = %v, want one: %v", tt.name, err, tt.wantErr)
 		}
