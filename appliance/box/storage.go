@@ -139,6 +139,7 @@ func (s *storage) Run(ctx context.Context) error {
 		s.box.pools.Watch(),
 		s.box.pools.Temperatures(),
 		s.box.pools.Pulse(),
+		s.box.pools.Pace(),
 		s.box.pools.Guard(),
 		s.box.pools.Chores(),
 		s.box.pools.Clearing(),
