@@ -4,10 +4,12 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +51,8 @@ type bench struct {
 	mu    sync.Mutex
 	wrote [blocks]byte // the pattern of each block that was acknowledged and flushed
 	next  byte
+
+	slowest time.Duration // answer to sanctl status
 }
 
 // The LUN is written in blocks of a MiB.
@@ -58,6 +62,7 @@ const blocks = 96
 // them back or gets others. After each row all that was acknowledged and flushed
 // is there, the LUN is the same, and the status said the truth.
 func TestDisksComeAndGo(t *testing.T) {
+	all := t
 	s := &site{dir: t.TempDir()}
 	s.stick = filepath.Join(s.dir, "stick.img")
 	s.configure(t, redundantTOML)
@@ -107,6 +112,9 @@ func TestDisksComeAndGo(t *testing.T) {
 			for range 3 {
 				b.statusInTime(t)
 			}
+			b.fault(t, "R-2", qemu.Fault{Hangs: true})
+			b.problem(t, "R-2", "hasn't answered for")
+			b.reaches(t, "degraded-absent", "R-2 doesn't answer")
 			b.fault(t, "R-2", qemu.Fault{})
 			stop()
 			b.reaches(t, "healthy")
@@ -116,11 +124,11 @@ func TestDisksComeAndGo(t *testing.T) {
 			b.write(t, 8)
 			b.reaches(t, "degraded-absent", "R-2")
 			b.plug(t, disk("R-3"))
-			b.fault(t, "R-3", qemu.Fault{IOPS: 40})
+			b.fault(t, "R-3", qemu.Fault{Bytes: 4 << 20})
 			b.reaches(t, "rebuilding", "R-3")
 			b.write(t, 8)
 			b.Kill()
-			b.machine = s.boot(t, disk("R-1"), disk("R-3"))
+			b.machine = s.boot(all, disk("R-1"), disk("R-3")) // the rows after this one need it, too
 			b.awaitLUN(t, iqn)
 			b.check(t)
 			b.reaches(t, "healthy")
@@ -153,7 +161,7 @@ func TestDisksComeAndGo(t *testing.T) {
 			if again := b.machine.identity(t); again != b.identity {
 				t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", b.identity, again)
 			}
-			t.Logf("%.0f s", time.Since(start).Seconds())
+			t.Logf("%.0f s; the slowest status so far took %v", time.Since(start).Seconds(), b.slowest)
 		})
 		if !ok {
 			return
@@ -291,14 +299,52 @@ func (b *bench) reaches(t *testing.T, state string, words ...string) {
 	t.Fatalf("the pool doesn't get to %s: %+v", state, last)
 }
 
-// statusInTime fails if the status takes much longer than the second that it may,
-// and what the console of a busy machine needs.
+// statusLimit is how long the machine may take to answer sanctl status. The daemon
+// has a second for it, at most 0.7 s of which it waits for the kernel; see
+// TestStatusOfAHungDisk in package pool. The rest is for emulated processors, which
+// take a second to start sanctl, and run LVM at the same time. On a host that has
+// more to do than it can they take longer to start sanctl, which is taken, too.
+const statusLimit = 3 * time.Second
+
+var realTime = regexp.MustCompile(`real\s+(\d+)m([\d.]+)s`)
+
+// statusInTime fails if the status takes longer than it may, by the machine's clock:
+// what the console needs to show it isn't counted.
 func (b *bench) statusInTime(t *testing.T) status.Snapshot {
 	t.Helper()
-	start := time.Now()
-	st := b.status(t)
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("the status took %v", took)
+	for range 3 { // the log may come in between
+		out := b.shell(t, "time sanctl status --json > /run/status; cat /run/status")
+		m := realTime.FindStringSubmatch(out)
+		start := strings.Index(out, "\n{")
+		if m == nil || start < 0 {
+			continue
+		}
+		var st status.Snapshot
+		if err := json.NewDecoder(strings.NewReader(out[start:])).Decode(&st); err != nil {
+			continue
+		}
+		took := realDuration(t, m)
+		b.slowest = max(b.slowest, took)
+		if took <= statusLimit {
+			return st
+		}
+		if m = realTime.FindStringSubmatch(b.shell(t, "time sanctl help > /run/help")); m == nil {
+			continue
+		}
+		if start := realDuration(t, m); took > time.Second+3*start {
+			t.Errorf("the status took %v, where starting sanctl takes %v", took, start)
+		}
+		return st
 	}
-	return st
+	t.Fatal("cannot read the status")
+	return status.Snapshot{}
+}
+
+func realDuration(t *testing.T, m []string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(m[1] + "m" + m[2] + "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
