@@ -89,6 +89,9 @@ func (p *Plan) planGrowth(spec Spec, f Facts, g lvm.Group, taken map[string]stri
 			continue
 		}
 		if why, do := f.unfit(found[0], taken); why != "" {
+			if slices.Contains(goneDisks(g), found[0].ID()) {
+				continue // the status tells that it is out of date; the pool is whole
+			}
 			p.problem(status.Degraded, fmt.Sprintf("disk %s can't be added to pool %s: it %s", n, spec.Name, why), do)
 			continue
 		}

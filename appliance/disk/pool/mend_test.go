@@ -351,6 +351,17 @@ func TestBlankReplacement(t *testing.T) {
 	if _, _, problems := b.Status(t.Context()); len(problems) > 0 {
 		t.Errorf("though the configuration names the old disk: %+v", problems)
 	}
+	// The old disk is back: it is a problem, but the pool has none.
+	b.plug("b")
+	b.look()
+	if _, p := b.state(); p.Health != status.OK {
+		t.Errorf("an old disk makes the pool %s: %s", p.Health, p.Detail)
+	}
+	if _, _, problems := b.Status(t.Context()); !says(problems, "disk B was a part of pool tank") {
+		t.Errorf("problems %+v", problems)
+	}
+	b.unplug("b")
+	b.look()
 	// And the other one, so that the configuration names none of them.
 	b.unplug("a")
 	b.write()
