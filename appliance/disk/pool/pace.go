@@ -28,10 +28,10 @@ const (
 	paceTick  = time.Second
 	paceCycle = 8 // ticks
 	// Clients are to keep that share; half is what is promised.
-	paceKeep = 0.6
+	paceKeep = 0.75
 	// The part of a cycle in which a disk is filled, in ticks. With the least of
 	// them clients keep paceKeep even if they get nothing done meanwhile.
-	paceLeast, paceMost, paceFirst = 3, 7, 4
+	paceLeast, paceMost, paceFirst = 2, 7, 4
 )
 
 // speed is the limits of md in KiB a second for each volume, the least and the
