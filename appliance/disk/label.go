@@ -133,6 +133,12 @@ func (l *LabelFinder) Find(ctx context.Context) ([]Partition, error) {
 	return nil, failed
 }
 
+// FindLabel looks once; see LabelFinder.
+func FindLabel(ctx context.Context, sysfs, label string, open Opener) ([]Partition, error) {
+	l := LabelFinder{Sysfs: sysfs, Label: label, Open: open}
+	return l.Find(ctx)
+}
+
 // Waiting tells whether some device hasn't answered yet. Find may be called again.
 func (l *LabelFinder) Waiting() bool { return len(l.asked) > 0 }
 
