@@ -45,7 +45,7 @@ func Fit(d gpt.Disk, resized func(gpt.Partition) error) (r Result, err error) {
 	if restored {
 		r.Said = append(r.Said, "the partition table was damaged, and was restored from its backup")
 	}
-	p, found, err := gpt.Find(d, PartitionGUID)
+	_, found, err := gpt.Find(d, PartitionGUID)
 	if err != nil {
 		return r, err
 	}
@@ -59,7 +59,8 @@ func Fit(d gpt.Disk, resized func(gpt.Partition) error) (r Result, err error) {
 	if !found {
 		return r, nil
 	}
-	if p, _, err = gpt.Find(d, PartitionGUID); err != nil {
+	p, _, err := gpt.Find(d, PartitionGUID)
+	if err != nil {
 		return r, err
 	}
 	v, err := openVolume(d, p)
