@@ -282,7 +282,7 @@ func (u *updates) status() (s status.System, problems []status.Problem) {
 			"update to a version that works; or sanctl update dismiss")
 	case r.Phase == update.Interrupted:
 		problem(fmt.Sprintf("the update to version %s failed before it was tried: %s", r.Version, r.Reason), "run it again; or sanctl update dismiss")
-	case now.Boot.Mode == update.Fallback && r.Phase == update.None:
+	case now.Known && now.Err == nil && now.Boot.Mode == update.Fallback && r.Phase == update.None:
 		problem(fmt.Sprintf("slot %s runs because slot %s couldn't be loaded", now.Boot.Slot, now.Boot.Slot.Other()), "sanctl update writes that slot again")
 	}
 	return s, problems

@@ -46,6 +46,8 @@ type Manager struct {
 	state  State
 	others Manifest // of the slot that doesn't run; the zero value: none
 	failed error    // why the slots can't be used
+
+	started bool // Start is done
 }
 
 // New makes a Manager.
@@ -64,6 +66,7 @@ func New(o Options) *Manager {
 
 // Status is what a Manager knows.
 type Status struct {
+	Known  bool // Start is done; before, only Boot is known
 	Boot   Boot
 	Record Record
 	Other  string // version in the slot that doesn't run; empty: none
@@ -74,7 +77,7 @@ type Status struct {
 func (m *Manager) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Status{Boot: m.o.Boot, Record: m.state.Record, Other: m.others.Version, Err: m.failed}
+	return Status{Known: m.started, Boot: m.o.Boot, Record: m.state.Record, Other: m.others.Version, Err: m.failed}
 }
 
 func (m *Manager) get() State {
@@ -97,7 +100,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	err := m.start(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.failed = err
+	m.failed, m.started = err, true
 	return err
 }
 
@@ -193,9 +196,13 @@ func (m *Manager) lock() (unlock func(), err error) {
 	if !m.busy.TryLock() {
 		return nil, &Refusal{"another update is under way", "wait for that"}
 	}
-	if err := m.Status().Err; err != nil {
+	switch s := m.Status(); {
+	case !s.Known:
 		m.busy.Unlock()
-		return nil, fmt.Errorf("cannot use the slots: %w", err)
+		return nil, &Refusal{"the appliance has just started", "try again in half a minute"}
+	case s.Err != nil:
+		m.busy.Unlock()
+		return nil, fmt.Errorf("cannot use the slots: %w", s.Err)
 	}
 	return m.busy.Unlock, nil
 }

@@ -159,8 +159,17 @@ func (d *medium) on(t *testing.T, b Boot, version string) *Manager {
 		Volume: d, Boot: b, Running: release(version, day), Keys: []ed25519.PublicKey{public(keyA)}, Load: d.load, Save: d.save,
 		Space: func(string) (Space, error) { return Space{1 << 30, 512}, nil }, Now: func() time.Time { return day },
 	})
+	if m.Status().Known {
+		t.Error("what has become of the last update is known before anybody looked")
+	}
+	if err := install(t, m, nil, Wanted{}); !errors.Is(err, ErrRefused) {
+		t.Errorf("an update before it is known what has become of the last one: %v", err)
+	}
 	if err := m.Start(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if !m.Status().Known {
+		t.Error("nobody knows what has become of the last update")
 	}
 	return m
 }
