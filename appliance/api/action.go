@@ -74,6 +74,9 @@ func (v Upload[Q, A]) Handle(do func(ctx context.Context, q Q, body io.Reader, p
 			s.refuse(w, err)
 			return
 		}
+		// A body that ends after the answer, and another request behind it, is what
+		// package http panics at in full duplex.
+		w.Header().Set("Connection", "close")
 		body := &untimed{r: r.Body, rc: http.NewResponseController(w)}
 		s.report(w, r, func(ctx context.Context, progress func(Progress)) (any, error) { return do(ctx, q, body, progress) })
 	}}

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -156,5 +159,47 @@ func TestDownload(t *testing.T) {
 	wantError(t, err, "a disk can't be read")
 	if _, err = down.Call(t.Context(), c, question{"cut"}, &b); err == nil {
 		t.Error("a stream that was cut off counts as whole")
+	}
+}
+
+// TestUploadEnds: the server's connection ends well though the body does so only
+// after the answer.
+func TestUploadEnds(t *testing.T) {
+	var log bytes.Buffer
+	s := New(Options{
+		Socket: filepath.Join(t.TempDir(), "api.sock"), Status: fixed(status.Snapshot{}, nil), Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Actions: []Action{up.Handle(func(_ context.Context, q question, body io.Reader, _ func(Progress)) (reply, error) {
+			_, err := io.ReadFull(body, make([]byte, 1000))
+			return reply{q.Name}, err
+		})},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	<-s.Ready()
+	conn, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := withQuery(up.Name, question{"x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n%s\r\n", path, strings.Repeat("x", 1000)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // the handler has returned
+	if _, err := io.WriteString(conn, "0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_, _ = io.Copy(io.Discard, conn)
+	conn.Close()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(log.String(), "panic") {
+		t.Errorf("the log has\n%s", log.String())
 	}
 }
