@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ func TestOn(t *testing.T) {
 type kennel struct {
 	fed      map[string][]time.Duration
 	disarmed map[string]bool
-	restarts int
+	restarts atomic.Int32
 }
 
 type dog struct {
@@ -49,7 +50,7 @@ func (k *kennel) trial(dir string) *Trial {
 			}
 			return dog{k, filepath.Base(path)}, nil
 		},
-		Restart: func() { k.restarts++ },
+		Restart: func() { k.restarts.Add(1) },
 		Log:     slog.New(slog.DiscardHandler),
 	})
 }
@@ -95,8 +96,8 @@ func TestKept(t *testing.T) {
 			touch(t, dir, "confirmed")
 			time.Sleep(time.Hour)
 		})
-		if diff := cmp.Diff(map[string]bool{"watchdog0": true, "watchdog1": true}, k.disarmed); diff != "" || k.restarts != 0 {
-			t.Errorf("%d restarts; disarmed (-want +got)\n%s", k.restarts, diff)
+		if diff := cmp.Diff(map[string]bool{"watchdog0": true, "watchdog1": true}, k.disarmed); diff != "" || k.restarts.Load() != 0 {
+			t.Errorf("%d restarts; disarmed (-want +got)\n%s", k.restarts.Load(), diff)
 		}
 		if n := len(k.fed["watchdog0"]); n < 59 || n > 61 {
 			t.Errorf("fed %d times in two minutes", n)
@@ -114,14 +115,14 @@ func TestTooLate(t *testing.T) {
 		touch(t, dir, "watchdog0")
 		run(t, k.trial(dir), func() {
 			time.Sleep(Limit - time.Second)
-			if k.restarts != 0 {
+			if k.restarts.Load() != 0 {
 				t.Error("restarted early")
 			}
 			time.Sleep(time.Hour)
 		})
 		fed := k.fed["watchdog0"]
-		if k.restarts != 1 || len(k.disarmed) != 0 || fed[len(fed)-1] != lastWords || fed[len(fed)-2] != margin {
-			t.Errorf("%d restarts, disarmed %v, fed last with %v", k.restarts, k.disarmed, fed[len(fed)-2:])
+		if k.restarts.Load() != 1 || len(k.disarmed) != 0 || fed[len(fed)-1] != lastWords || fed[len(fed)-2] != margin {
+			t.Errorf("%d restarts, disarmed %v, fed last with %v", k.restarts.Load(), k.disarmed, fed[len(fed)-2:])
 		}
 	})
 }
@@ -133,15 +134,15 @@ func TestDaemonDies(t *testing.T) {
 		tr := k.trial(dir)
 		run(t, tr, func() {
 			for i := range 3 * Deaths {
-				if want := i >= Deaths; (k.restarts > 0) != want {
-					t.Errorf("%d restarts after %d deaths", k.restarts, i)
+				if want := i >= Deaths; (k.restarts.Load() > 0) != want {
+					t.Errorf("%d restarts after %d deaths", k.restarts.Load(), i)
 				}
 				tr.DaemonDied()
 				time.Sleep(3 * time.Second)
 			}
 		})
-		if k.restarts != 1 || k.last()["watchdog0"] != lastWords {
-			t.Errorf("%d restarts, fed with %v", k.restarts, k.last())
+		if k.restarts.Load() != 1 || k.last()["watchdog0"] != lastWords {
+			t.Errorf("%d restarts, fed with %v", k.restarts.Load(), k.last())
 		}
 	})
 }
@@ -152,8 +153,8 @@ func TestEnd(t *testing.T) {
 		dir, k := t.TempDir(), &kennel{}
 		touch(t, dir, "watchdog0")
 		run(t, k.trial(dir), func() { time.Sleep(time.Minute) })
-		if k.restarts != 0 || len(k.disarmed) != 0 || k.last()["watchdog0"] != lastWords {
-			t.Errorf("%d restarts, disarmed %v, fed with %v", k.restarts, k.disarmed, k.last())
+		if k.restarts.Load() != 0 || len(k.disarmed) != 0 || k.last()["watchdog0"] != lastWords {
+			t.Errorf("%d restarts, disarmed %v, fed with %v", k.restarts.Load(), k.disarmed, k.last())
 		}
 	})
 }
