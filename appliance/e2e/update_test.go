@@ -393,6 +393,7 @@ func TestUpdate(t *testing.T) {
 
 // TestUpdateGoesBack is every way in which a version can be no good.
 func TestUpdateGoesBack(t *testing.T) {
+	whole := t // machines outlive the row that switches them on
 	u := newUpdates(t, goodTOML)
 	m := u.boot(t, u.disks...)
 	m.awaitLUN(t, iqn)
@@ -430,7 +431,7 @@ func TestUpdateGoesBack(t *testing.T) {
 			u.clean(t)
 			// A shell is sure to answer in a machine that was just switched on.
 			m.Kill()
-			m = u.boot(t, u.disks...)
+			m = u.boot(whole, u.disks...)
 			m.awaitLUN(t, iqn)
 			m.awaitPhase(t, "fell-back", "a", "v1")
 			if said := m.shell(t, "sanctl update status"); !strings.Contains(said, "failed, and what was there before runs") {
