@@ -27,6 +27,7 @@ var packages = [...]string{
 	"thin-provisioning-tools", // checks and repairs thin pools
 
 	"dosfstools", // puts the boot volume in order after a power cut
+	"mdadm", // opens arrays of other machines, read-only
 
 	"ca-certificates", // whom https servers are trusted by
 
@@ -38,7 +39,7 @@ var packages = [...]string{
 }
 
 // programs go into the image from packages, with their libraries.
-var programs = [...]string{"sbin/lvm", "sbin/dmsetup", "usr/sbin/pdata_tools", "sbin/fsck.fat"}
+var programs = [...]string{"sbin/lvm", "sbin/dmsetup", "usr/sbin/pdata_tools", "sbin/fsck.fat", "sbin/mdadm"}
 
 // links are other names of programs. LVM runs the thin tools by these names.
 var links = [...]initramfs.File{
