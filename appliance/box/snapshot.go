@@ -35,6 +35,7 @@ func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
 	var problems []status.Problem
 	s.Pools, s.Disks, problems = b.pools.Status(ctx)
 	s.Offers = b.pools.Offers()
+	s.Arrays = b.pools.Arrays()
 	s.Targets = b.storage.status(b.portals(s.Interfaces))
 	s.Problems = append(configProblems(s.Config), problems...)
 	s.System, problems = b.updates.status()

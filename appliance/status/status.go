@@ -42,8 +42,21 @@ type Snapshot struct {
 	// Boot is what the machine's start took, phase by phase, in the order in which
 	// they ended. What the firmware took before the kernel nobody knows.
 	Boot []BootPhase `json:"boot,omitempty"`
+	// Arrays are md arrays of other machines that are open.
+	Arrays []Array `json:"arrays,omitempty"`
 	// Offers are pools on the disks that the configuration doesn't name.
 	Offers []Offer `json:"offers,omitempty"`
+}
+
+// Array is an md array that is open for reading.
+type Array struct {
+	UUID    string    `json:"uuid"` // as mdadm writes it
+	Path    string    `json:"path"` // of its device, "/dev/md127"
+	Level   string    `json:"level"`
+	Size    int64     `json:"size"`            // bytes
+	Members int       `json:"members"`         // that it should have
+	Lacks   int       `json:"lacks,omitempty"` // how many of them
+	Holds   []Content `json:"holds"`           // what is on it
 }
 
 // BootPhase is a part of the machine's start. Some go on beside others.

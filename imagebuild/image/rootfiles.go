@@ -27,7 +27,7 @@ var packages = [...]string{
 	"thin-provisioning-tools", // checks and repairs thin pools
 
 	"dosfstools", // puts the boot volume in order after a power cut
-	"mdadm", // opens arrays of other machines, read-only
+	"mdadm",      // opens arrays of other machines, read-only
 
 	"ca-certificates", // whom https servers are trusted by
 

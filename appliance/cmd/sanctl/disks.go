@@ -41,12 +41,11 @@ What a disk is used for:
   anything else    what was found on it. It is never written. If nobody
                    needs that, sanctl disk wipe SERIAL makes it blank.
 
-A member of an md array isn't assembled: the data stays as it is. If all
-of an array's members are here, the disks can go back to a Linux PC, where
-mdadm --assemble --readonly shows what is on them. Members whose count of
+No md array is assembled by itself: the data stays as it is. sanctl md open
+opens one for reading, and shows what is on it. Members whose count of
 events is lower than that of others are out of date.`,
 		examples: []string{"sanctl disks", "sanctl disks --json"},
-		see:      []string{"disk wipe", "status"},
+		see:      []string{"disk wipe", "md open", "status"},
 		run: func(ctx context.Context, c *call) error {
 			s, err := c.client.Status(ctx)
 			if err != nil {
@@ -55,7 +54,9 @@ events is lower than that of others are out of date.`,
 			if s.Disks == nil {
 				s.Disks = []status.Disk{}
 			}
-			return c.print(s.Disks, renderDisks(s.Disks))
+			var p page
+			renderArrays(&p, s.Arrays)
+			return c.print(s.Disks, renderDisks(s.Disks)+p.text.String())
 		},
 	}}
 }

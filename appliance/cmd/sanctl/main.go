@@ -32,6 +32,7 @@ func commands() []command {
 		configCommands(),
 		inventoryCommands(),
 		diskCommands(),
+		arrayCommands(),
 		mendCommands(),
 		poolCommands(),
 		spaceCommands(),

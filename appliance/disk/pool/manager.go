@@ -10,6 +10,7 @@ import (
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/md"
 	"sanstick/appliance/disk/probe"
 	"sanstick/appliance/status"
 	"sanstick/appliance/sys"
@@ -28,6 +29,7 @@ type Options struct {
 	// use; nil: real ones.
 	OpenVolume func(path string) (Device, error)
 	Now        func() time.Time // nil: time.Now
+	Memory     md.Memory        // for what the kernel would write to other machines' arrays; nil: loop devices
 
 	// BootDisks are kernel names of disks that must never be taken.
 	BootDisks []string
@@ -60,6 +62,7 @@ type Options struct {
 type Manager struct {
 	o   Options
 	lvm *lvm.Client
+	md  *md.Client
 
 	clearHold chan struct{} // held by whoever clears a volume, or changes volumes; lock order: op before it
 	deltas    chan struct{} // held by whoever has a thin pool's metadata reserved
@@ -84,6 +87,7 @@ type Manager struct {
 	space    map[string]spaceView        // by pool, as the guard saw it last
 	cleared  map[string]clearedSoFar     // by UUID of volumes that are being cleared
 	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
+	arrays   map[string][]probe.Finding  // what is on open md arrays, by UUID
 	celsius  map[string]int              // temperatures, by diskKey
 
 	asked    map[string]*question // questions that go on, by diskKey
@@ -136,6 +140,7 @@ func New(o Options) *Manager {
 	}
 	m := &Manager{o: o, lvm: &lvm.Client{Runner: o.Runner, Log: o.Log, Mapper: o.Mapper}, op: make(chan struct{}, 1), poke: make(chan struct{}, 1), deltas: make(chan struct{}, 1)}
 	m.problems, m.clearHold = map[string][]status.Problem{}, make(chan struct{}, 1)
+	m.md = &md.Client{Runner: o.Runner, Log: o.Log, Sysfs: o.Sysfs, Memory: o.Memory}
 	return m
 }
 
