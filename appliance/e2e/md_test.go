@@ -95,7 +95,8 @@ func TestArrayOfAnotherMachine(t *testing.T) {
 	m.shell(t, "dd if=/bin/sh of="+path+" bs=4096 count=1")
 	m.sanctl(t, "busy", "disk wipe --yes E2E-MD-1")
 	m.sanctl(t, "vm1", "volume import vm1 "+path)
-	compare(t, real, m)
+	// Not byte by byte: the import has moved the backup of the GPT.
+	m.sanctl(t, "are equal", "volume verify vm1 "+path)
 	m.sanctl(t, "is closed", "md close "+uuid)
 	m.sanctl(t, "isn't open", "md close "+uuid)
 	if out := m.shell(t, "dmsetup ls; cat /proc/mdstat"); strings.Contains(out, "sanstick-md") || strings.Contains(out, "md127") {

@@ -63,7 +63,7 @@ func (m *Manager) openArray(ctx context.Context, uuid string, degraded bool) (md
 		if _, used := m.known().groupOf(d); used {
 			continue
 		}
-		m.look(ctx, d)
+		m.look(ctx, d, m.o.AskLimit)
 		for _, f := range m.known().Holds[d.Name] {
 			if f.Set.Kind != probe.MDArray || f.Set.ID != uuid {
 				continue
