@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"sanstick/imagebuild/qemu"
 )
@@ -80,9 +81,7 @@ func TestArrayOfAnotherMachine(t *testing.T) {
 	s.configure(t, mdTOML)
 	m = s.boot(t, append([]qemu.Disk{s.blankDisk(t, "E2E-POOL")}, members...)...)
 	m.awaitLUN(t, iqn)
-	if out := m.sanctl(t, uuid, "disks"); !strings.Contains(out, "member 1 is disk E2E-MD-2") {
-		t.Errorf("sanctl disks says\n%s", out)
-	}
+	m.awaitMember(t, uuid, "member 1 is disk E2E-MD-2")
 	if out := m.shell(t, "cat /proc/mdstat"); strings.Contains(out, "md1") || strings.Contains(out, "md0") {
 		t.Errorf("an array is assembled unasked:\n%s", out)
 	}
@@ -105,10 +104,26 @@ func TestArrayOfAnotherMachine(t *testing.T) {
 	m.Kill()
 
 	m = s.boot(t, members[0])
+	m.awaitMember(t, uuid, "member 0 is disk E2E-MD-1")
 	m.sanctl(t, "--degraded", "md open "+uuid)
 	m.sanctl(t, "lacks 1 of its 2 members, open read-only", "md open --degraded "+uuid)
 	m.Kill()
 	if after := sums(t, members...); after != before {
 		t.Errorf("the members held\n%sand hold\n%s", before, after)
+	}
+}
+
+// awaitMember waits until a member of an array has been looked at: disks are,
+// one after another.
+func (m *machine) awaitMember(t *testing.T, uuid, words string) {
+	t.Helper()
+	for deadline := time.Now().Add(bootTime); ; {
+		out := m.shell(t, "sanctl disks")
+		if strings.Contains(out, uuid) && strings.Contains(out, words) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("sanctl disks says\n%s", out)
+		}
 	}
 }
