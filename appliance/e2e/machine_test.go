@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -50,18 +51,24 @@ func newSite(t *testing.T, toml string) *site {
 	s.stick = filepath.Join(s.dir, "stick.img")
 	s.configure(t, toml)
 	for _, serial := range []string{serial1, serial2} {
-		path := filepath.Join(s.dir, serial+".img")
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Truncate(diskSize); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-		s.disks = append(s.disks, qemu.Disk{Path: path, Serial: serial})
+		s.disks = append(s.disks, s.disk(t, serial, diskSize, qemu.Virtio))
 	}
 	return s
+}
+
+// disk returns the disk with a serial number: the one that there is, or a blank one
+// of size bytes.
+func (s *site) disk(t *testing.T, serial string, size int64, bus qemu.Bus) qemu.Disk {
+	t.Helper()
+	path := filepath.Join(s.dir, serial+".img")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = errors.Join(f.Truncate(size), f.Close())
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	return qemu.Disk{Path: path, Serial: serial, Bus: bus}
 }
 
 // configure makes a fresh stick with the given configuration.

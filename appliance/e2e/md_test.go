@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -36,14 +35,7 @@ initiators = ["*"]
 // blankDisk makes one more disk.
 func (s *site) blankDisk(t *testing.T, serial string) qemu.Disk {
 	t.Helper()
-	path := filepath.Join(s.dir, serial+".img")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, 1<<30); err != nil {
-		t.Fatal(err)
-	}
-	return qemu.Disk{Path: path, Serial: serial}
+	return s.disk(t, serial, 1<<30, qemu.Virtio)
 }
 
 // sums are what disks hold.

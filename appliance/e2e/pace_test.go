@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,16 +23,7 @@ func TestRebuildLeavesHalf(t *testing.T) {
 	s.stick = filepath.Join(s.dir, "stick.img")
 	s.configure(t, redundantTOML)
 	disk := func(serial string) qemu.Disk {
-		path := filepath.Join(s.dir, serial+".img")
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := f.Truncate(8 << 30); err != nil {
-			t.Fatal(err)
-		}
-		return qemu.Disk{Path: path, Serial: serial, Bus: qemu.SCSI}
+		return s.disk(t, serial, 8<<30, qemu.SCSI)
 	}
 	m := s.boot(t, disk("R-1"), disk("R-2"))
 	b := &bench{site: s, machine: m}

@@ -5,9 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,14 +25,7 @@ type rack struct {
 // disk is a disk of 128 MiB; blank at first.
 func (k *rack) disk(t *testing.T, serial string) qemu.Disk {
 	t.Helper()
-	path := filepath.Join(k.dir, serial+".img")
-	if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
-		if err := f.Truncate(128 << 20); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-	}
-	return qemu.Disk{Path: path, Serial: serial, Bus: qemu.SCSI}
+	return (&site{dir: k.dir}).disk(t, serial, 128<<20, qemu.SCSI)
 }
 
 func (k *rack) plug(t *testing.T, serials ...string) {

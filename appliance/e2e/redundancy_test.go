@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -66,16 +65,7 @@ func TestDisksComeAndGo(t *testing.T) {
 	s := &site{dir: t.TempDir()}
 	s.stick = filepath.Join(s.dir, "stick.img")
 	s.configure(t, redundantTOML)
-	disk := func(serial string) qemu.Disk {
-		path := filepath.Join(s.dir, serial+".img")
-		if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
-			if err := f.Truncate(512 << 20); err != nil {
-				t.Fatal(err)
-			}
-			f.Close()
-		}
-		return qemu.Disk{Path: path, Serial: serial, Bus: qemu.SCSI}
-	}
+	disk := func(serial string) qemu.Disk { return s.disk(t, serial, 512<<20, qemu.SCSI) }
 	b := &bench{site: s, machine: s.boot(t, disk("R-1"), disk("R-2"))}
 	b.awaitLUN(t, iqn)
 	b.identity = b.machine.identity(t)
