@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"sanstick/appliance/disk/pool"
 	"sanstick/appliance/disk/stickcopy"
@@ -353,7 +354,9 @@ func (c *copies) problems(blank bool) []status.Problem {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.why != nil && !errors.Is(c.why, errOther) && !errors.Is(c.why, errGone) {
+	// A stick that is write-protected has no ID that could be kept; somebody wants it so.
+	quiet := errors.Is(c.why, errOther) || errors.Is(c.why, errGone) || errors.Is(c.why, unix.EROFS) || errors.Is(c.why, unix.EACCES)
+	if c.why != nil && !quiet {
 		out = append(out, status.Problem{Health: status.Degraded, What: "cannot keep copies of the stick: " + c.why.Error(), Do: "see what is said of the stick"})
 	}
 	for _, why := range c.fail {

@@ -2,6 +2,7 @@ package box
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"sanstick/appliance/disk/pool"
 	"sanstick/appliance/disk/stickcopy"
@@ -237,5 +239,19 @@ func TestID(t *testing.T) {
 	}
 	if third, err := r.id(); err != nil || third == first {
 		t.Errorf("a new stick has the same ID %q, error %v", third, err)
+	}
+}
+
+// TestCopiesProtected: a stick that is write-protected is no trouble of the
+// appliance's; another one that can't be written to is.
+func TestCopiesProtected(t *testing.T) {
+	for cause, told := range map[error]bool{unix.EROFS: false, unix.EIO: true} {
+		r := newCopiesRig(t, newAreaDisks(), true)
+		r.put(t, configName, "one")
+		r.write = func(func() error) error { return fmt.Errorf("cannot make the stick writable: %w", cause) }
+		r.goRound(t, "one")
+		if p := r.problems(false); (len(p) > 0) != told {
+			t.Errorf("%v: problems %+v", cause, p)
+		}
 	}
 }
