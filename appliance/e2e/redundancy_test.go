@@ -96,12 +96,13 @@ func TestDisksComeAndGo(t *testing.T) {
 		{"EIO on reads", func(t *testing.T) { b.breaks(t, "R-2", qemu.Fault{Reads: true}) }},
 		{"EIO on writes", func(t *testing.T) { b.breaks(t, "R-2", qemu.Fault{Writes: true}) }},
 		{"EIO on flushes", func(t *testing.T) { b.breaks(t, "R-1", qemu.Fault{Flushes: true}) }},
-		{"a disk that hangs", func(t *testing.T) {
+		{"a disk that is slow, and then hangs", func(t *testing.T) {
 			b.fault(t, "R-2", qemu.Fault{IOPS: 1})
 			stop := b.writing(t)
 			for range 3 {
 				b.statusInTime(t)
 			}
+			b.problem(t, "R-2", "s for a request, and whatever uses it is as slow")
 			b.fault(t, "R-2", qemu.Fault{Hangs: true})
 			b.problem(t, "R-2", "hasn't answered for")
 			b.reaches(t, "degraded-absent", "R-2 doesn't answer")

@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/status"
-	"sanstick/appliance/task"
 )
 
 // A disk may hang: it takes a request and never ends it. Nothing can call such a
@@ -106,84 +100,6 @@ func ask[T any](ctx context.Context, m *Manager, d disk.Disk, limit time.Duratio
 		m.o.Log.Warn("disk doesn't answer", "disk", d.ID(), "name", d.Name, "for", limit)
 	}
 	return answer, err
-}
-
-// pulse is how a disk gets on with what it is asked.
-type pulse struct {
-	ended uint64    // requests that have ended
-	since time.Time // when the last one ended, or when none was waiting
-}
-
-// pulsePeriod is how often that is looked at.
-const pulsePeriod = time.Second
-
-// Pulse returns the task that notices disks which don't end what they were asked.
-// It asks the kernel only.
-func (m *Manager) Pulse() task.Task {
-	return task.Func("disk pulse", func(ctx context.Context) error {
-		tick := time.NewTicker(pulsePeriod)
-		defer tick.Stop()
-		for {
-			if m.feelPulses() {
-				m.wake()
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			}
-		}
-	})
-}
-
-// feelPulses looks at all disks once. It tells whether one has to be hidden from
-// LVM, or shown again.
-func (m *Manager) feelPulses() (changed bool) {
-	disks := m.known().Disks
-	now := m.o.Now()
-	m.mu.Lock()
-	before := m.pulses
-	m.mu.Unlock()
-	pulses := map[string]pulse{}
-	for _, d := range disks {
-		ended, waiting, err := requests(m.o.Sysfs, d.Name)
-		if err != nil {
-			continue // it has just gone
-		}
-		p, ok := before[diskKey(d)]
-		if !ok || waiting == 0 || ended != p.ended || now.Before(p.since) {
-			p = pulse{ended, now}
-		}
-		pulses[diskKey(d)] = p
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	old := m.muteNow()
-	m.pulses, m.pulsesAt = pulses, now
-	changed = !maps.Equal(old, m.muteNow())
-	m.woken = m.woken || changed
-	return changed
-}
-
-// requests reads how many requests a disk has ended, and how many wait
-// (Documentation/block/stat.rst in the kernel).
-func requests(sysfs, name string) (ended, waiting uint64, err error) {
-	b, err := os.ReadFile(filepath.Join(sysfs, "block", name, "stat"))
-	if err != nil {
-		return 0, 0, err
-	}
-	fields := strings.Fields(string(b))
-	number := func(i int) (n uint64) {
-		if i < len(fields) && err == nil {
-			n, err = strconv.ParseUint(fields[i], 10, 64)
-		}
-		return n
-	}
-	const reads, writes, inFlight, discards, flushes = 0, 4, 8, 11, 15
-	if len(fields) <= inFlight {
-		return 0, 0, fmt.Errorf("cannot read what disk %s does: %q", name, b)
-	}
-	return number(reads) + number(writes) + number(discards) + number(flushes), number(inFlight), err
 }
 
 // muteNow are the disks that LVM isn't to see, because it would hang: by diskKey.

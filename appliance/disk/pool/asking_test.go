@@ -175,6 +175,39 @@ func TestPulse(t *testing.T) {
 	}
 }
 
+// A disk is slow by the time for which it works on each request, and not by how
+// many requests wait for it.
+func TestSlowDisk(t *testing.T) {
+	at := time.Unix(1000, 0)
+	var p pulse
+	steps := []struct {
+		name     string
+		requests uint64
+		busy     time.Duration // of the next 20 s
+		want     time.Duration
+	}{
+		{"at the start", 1000, time.Hour, 0},
+		{"idle", 0, 0, 0},
+		{"busy", 2000, 20 * time.Second, 0},
+		{"large requests", 200, 20 * time.Second, 0},
+		{"slow", 20, 20 * time.Second, time.Second},
+		{"too few to tell", 4, 4 * time.Second, 0},
+		{"slow, but not always asked", 10, 5 * time.Second, 500 * time.Millisecond},
+		{"quick again", 100, 3 * time.Second, 0},
+	}
+	var w work
+	for _, s := range steps {
+		w.ended, w.busy, at = w.ended+s.requests, w.busy+s.busy, at.Add(speedPeriod)
+		p = p.feel(w, 1, at)
+		if p.request != s.want {
+			t.Errorf("%s: %v, want %v", s.name, p.request, s.want)
+		}
+	}
+	if p = p.feel(work{}, 0, at.Add(time.Hour)); p.request != 0 || p.began != (work{}) {
+		t.Errorf("another disk of that name: %+v", p)
+	}
+}
+
 // A Status that can't wait for the kernel tells what Watch saw last, if that is newer
 // than what another Status saw.
 func TestStatusTellsTheNewest(t *testing.T) {

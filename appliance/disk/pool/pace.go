@@ -189,7 +189,7 @@ func (m *Manager) clientRequests(names []string) (ended, waiting uint64) {
 			continue
 		}
 		if e, w, err := requests(m.o.Sysfs, filepath.Base(dir)); err == nil {
-			ended, waiting = ended+e, waiting+w
+			ended, waiting = ended+e.ended, waiting+w
 		}
 	}
 	return ended, waiting

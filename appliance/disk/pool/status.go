@@ -17,7 +17,7 @@ import (
 // that is going on.
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
-	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, cleared: m.cleared, silence: m.silences(), at: time.Now()}
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, cleared: m.cleared, silence: m.silences(), slowness: m.slownesses(), at: time.Now()}
 	untidy := m.untidy
 	m.mu.Unlock()
 
@@ -38,6 +38,7 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 		pools, problems = append(pools, p), slices.Concat(problems, more, untidy[s.Name])
 	}
 	problems = append(problems, v.silent()...)
+	problems = append(problems, v.slow()...)
 	problems = append(problems, v.twins()...)
 	problems = append(problems, v.facts.copyProblems()...)
 	problems = append(problems, v.outdated()...)
@@ -60,6 +61,7 @@ type view struct {
 	at       time.Time
 	celsius  map[string]int           // by diskKey
 	silence  map[string]time.Duration // by diskKey, of disks that don't answer
+	slowness map[string]time.Duration // by diskKey, what slow ones take for a request
 	cleared  map[string]clearedSoFar  // by volume's UUID
 }
 
