@@ -14,7 +14,8 @@ import (
 const flashHelp = `imagebuild flash writes the image to a USB stick and reads it back.
 
 Without DEVICE it lists the sticks that it would write to: removable or on USB, and neither mounted nor otherwise in use.
-It asks for the stick's serial number before it writes. A stick that was a sanstick before keeps its configuration.
+It asks for the stick's serial number before it writes. A stick that was a sanstick before keeps its configuration, and
+a copy of that is put beside the image, in the directory flash.
 
   go run ./imagebuild flash                          which sticks are there?
   sudo go run ./imagebuild flash /dev/sdX            write build/sanstick.img
@@ -36,14 +37,14 @@ func flashVerb(ctx context.Context, args []string) error {
 	if o.Device, err = parseOne(fs, flashHelp, "one device", args); err != nil {
 		return err
 	}
-	source, err := image.FindSource(".")
-	if err != nil {
-		return err
-	}
-	o.KeepDir = filepath.Join(source, "build", "flash")
 	if o.Image == "" {
+		source, err := image.FindSource(".")
+		if err != nil {
+			return err
+		}
 		o.Image = filepath.Join(source, "build", "sanstick.img")
 	}
+	o.KeepDir = filepath.Join(filepath.Dir(o.Image), "flash")
 	return flash.Run(ctx, o)
 }
 
