@@ -171,7 +171,7 @@ const stickPeriod = 2 * time.Second
 // watchStick notices that the stick was pulled out, and mounts what comes in its
 // place. What is in force stays so.
 func (b *box) watchStick(ctx context.Context) error {
-	if b.stick == nil {
+	if b.stick == nil || b.stick.memory {
 		<-ctx.Done() // lateStick waits for one
 		return nil
 	}
@@ -200,8 +200,12 @@ func (b *box) stickStatus(set *settings) (s status.Stick, problems []status.Prob
 	if b.stick == nil {
 		return s, nil // the configuration's problems say so
 	}
-	s = status.Stick{Here: !b.stickGone.Load(), Writes: b.stick.writes.Load(), Copies: b.copies.holders()}
+	s = status.Stick{Here: !b.stickGone.Load(), Memory: b.stick.memory, Writes: b.stick.writes.Load(), Copies: b.copies.holders()}
 	switch {
+	case s.Memory && set.file != nil && len(s.Copies) == 0:
+		problems = append(problems, status.Problem{Health: status.Degraded, What: "the configuration is in memory only, and lost when the machine is switched off: no disk keeps a copy of it",
+			Do: "save it by sanctl config show, onto a volume labelled " + stickLabel})
+	case s.Memory:
 	case !s.Here:
 		problems = append(problems, status.Problem{Health: status.Degraded, What: "the stick was pulled out; what is served goes on, but nothing new can be kept on it",
 			Do: "plug it in again"})

@@ -146,8 +146,8 @@ func Run(ctx context.Context, o Options) error {
 		task.Restart("updates", b.log, func() task.Task { return task.Func("updates", b.updates.run) }),
 		task.Restart("restart", b.log, func() task.Task { return task.Func("restart", b.updates.restarts) }),
 	}
-	if b.stick == nil {
-		tasks = append(tasks, task.Func("stick", b.lateStick))
+	if b.stick == nil || b.stick.memory {
+		tasks = append(tasks, task.Func("late stick", b.lateStick))
 	}
 	return task.Run(ctx, tasks...)
 }
@@ -188,12 +188,14 @@ func (b *box) settings() *settings { return b.inForce.Load() }
 
 // openStick mounts the stick and reads the configuration from it.
 func (b *box) openStick(ctx context.Context) {
-	stick, err := mountStick(ctx, b.o)
-	if errors.Is(err, errNoStick) && startedFromISO(b.o.ProcDir) {
-		s := builtIn()
-		b.inForce.Store(&s)
-		b.log.Warn("Configuration", "warning", s.status.Warnings[len(s.status.Warnings)-1])
-		return
+	iso := startedFromISO(b.o.ProcDir)
+	var stick *stick
+	err := errNoStick
+	if !iso || !keepsConfig(b.o.StickDir) { // one in memory that has a configuration stays
+		stick, err = mountStick(ctx, b.o)
+	}
+	if errors.Is(err, errNoStick) && iso {
+		stick, err = memoryStick(b.o)
 	}
 	if err != nil {
 		none := decide(filepath.Join(b.o.StickDir, configName), nil, err, nil, errNoStick)
@@ -203,6 +205,10 @@ func (b *box) openStick(ctx context.Context) {
 	}
 	b.stick = stick
 	s := readSettings(b.o.StickDir)
+	if stick.memory && !keepsConfig(b.o.StickDir) {
+		s = builtIn()
+		b.log.Warn("Configuration", "warning", memoryWarning)
+	}
 	b.inForce.Store(&s)
 	for _, e := range s.status.Errors {
 		b.log.Error("Configuration", "error", e)
@@ -235,10 +241,15 @@ func (b *box) writeStick(f func() error) error {
 }
 
 // lateStick waits for a stick that wasn't there at the start. When it comes,
-// it fails with errLateStick: the daemon ends, and is started again with it.
+// it fails with errLateStick: the daemon ends, and is started again with it. If
+// a configuration is in force by then, kept in memory and on disks, that stays.
 func (b *box) lateStick(ctx context.Context) error {
-	switch _, err := awaitStick(ctx, b.o); {
+	switch p, err := awaitStick(ctx, b.o); {
 	case ctx.Err() != nil:
+		return nil
+	case err == nil && b.stick != nil && keepsConfig(b.o.StickDir):
+		b.log.Warn("A stick has come, which is used only after a restart: the configuration of the disks is in force", "stick", p.Path)
+		<-ctx.Done()
 		return nil
 	case err != nil:
 		b.log.Error("Cannot wait for the stick", "error", err)
@@ -253,7 +264,7 @@ var errLateStick = errors.New("the stick has come: starting again with its confi
 
 // bootDisks names the disks that never may become part of a pool.
 func (b *box) bootDisks() []string {
-	if b.stick == nil {
+	if b.stick == nil || b.stick.memory {
 		return nil
 	}
 	return []string{b.stick.disk()}

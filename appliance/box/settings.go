@@ -99,15 +99,27 @@ func startedFromISO(procDir string) bool {
 	return err == nil && slices.Contains(strings.Fields(string(cmdline)), "media=iso")
 }
 
-// builtIn is what a system from a CD runs with when no configuration is attached.
+// keepsConfig tells whether there is a configuration in dir.
+func keepsConfig(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, configName))
+	return err == nil
+}
+
+// memoryWarning is said while a stick in memory is in use.
+const memoryWarning = "started from a CD, and no volume labelled " + stickLabel + " is attached: " +
+	"the configuration is kept in memory, and on the disks of its pools"
+
+// builtIn is what a system from a CD runs with when no configuration is attached. One that the disks keep is adopted at
+// once: nothing is lost by that.
 func builtIn() settings {
 	c, err := config.Parse(configName, config.Default())
 	if err != nil {
 		panic("box: the default configuration has errors: " + err.Error())
 	}
-	return settings{config: c, status: status.Config{InForce: inForceDefaults, Warnings: append(c.Warnings(),
-		"started from a read-only CD: the built-in defaults are in force, and nothing can be kept. "+
-			"A volume labelled "+stickLabel+" with "+configName+" on it is used as soon as it is attached")}}
+	c.Adopt = true
+	return settings{config: c, trusted: true, status: status.Config{InForce: inForceDefaults, Warnings: append(c.Warnings(),
+		"the built-in defaults are in force. A volume labelled "+stickLabel+" with "+configName+" on it is used as soon as it is attached, "+
+			"and what the disks of a pool keep as soon as they all are here")}}
 }
 
 // noConfig is what an empty file says: nothing is served, the defaults hold.

@@ -141,14 +141,14 @@ func TestReadBounded(t *testing.T) {
 	}
 }
 
-// From a CD without any configuration: the defaults, said to be read-only, and no problem.
+// From a CD without any configuration: the defaults, and what disks keep is adopted. That is no problem.
 func TestBuiltIn(t *testing.T) {
 	s := builtIn()
-	if s.trusted || s.status.InForce != inForceDefaults || len(s.config.Interfaces) == 0 || len(configProblems(s.status)) > 0 {
+	if !s.trusted || !s.config.Adopt || !s.config.Blank() || s.status.InForce != inForceDefaults || len(s.config.Interfaces) == 0 || len(configProblems(s.status)) > 0 {
 		t.Errorf("%+v", s)
 	}
-	if !strings.Contains(strings.Join(s.status.Warnings, " "), "read-only") {
-		t.Errorf("warnings %q don't say that it is read-only", s.status.Warnings)
+	if !strings.Contains(strings.Join(s.status.Warnings, " "), "the built-in defaults are in force") {
+		t.Errorf("warnings %q don't say what is in force", s.status.Warnings)
 	}
 	dir := t.TempDir()
 	for cmdline, want := range map[string]bool{"quiet slot=a media=iso\n": true, "quiet slot=a media=stick\n": false, "media=isolinux": false} {

@@ -44,6 +44,9 @@ func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
 	s.Problems = append(s.Problems, targetProblems(s.Targets)...)
 	var stickProblems []status.Problem
 	s.Stick, stickProblems = b.stickStatus(set)
+	if s.Stick.Memory {
+		s.Config.Warnings = append(slices.Clip(s.Config.Warnings), memoryWarning)
+	}
 	s.Problems = append(s.Problems, stickProblems...)
 	s.Problems = append(s.Problems, b.copies.problems(c.Blank() && set.trusted)...)
 	slices.SortStableFunc(s.Problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })

@@ -30,7 +30,11 @@ const (
 // stick is the mounted SANSTICK partition. It is read-only but for the moments
 // in which the box writes to it, so that a power cut finds it clean. It may be
 // pulled out while the box runs, and come back, or another one in its place.
+//
+// A system from a CD to which no such partition is attached has a stick in
+// memory instead: what is written to it lasts only by the copies on the disks.
 type stick struct {
+	memory  bool // the directory is a plain one of the root file system
 	mounter sys.Mounter
 	sysfs   string
 	dir     string
@@ -81,7 +85,19 @@ func mountStick(ctx context.Context, o *Options) (*stick, error) {
 	return s, nil
 }
 
+// memoryStick makes a stick in memory, or finds that of the daemon that ran
+// before.
+func memoryStick(o *Options) (*stick, error) {
+	if err := os.MkdirAll(o.StickDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make a directory for the configuration: %w", err)
+	}
+	return &stick{memory: true, dir: o.StickDir}, nil
+}
+
 func (s *stick) mount(flags uintptr) error {
+	if s.memory {
+		return nil
+	}
 	return s.mounter.Mount(s.part.Path, s.dir, "vfat", flags|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME, stickOptions)
 }
 

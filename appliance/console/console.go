@@ -142,7 +142,7 @@ func inForce(c status.Config) string {
 	case "last-good":
 		return " (has errors; the last version without errors is in force)"
 	case "defaults":
-		return "none (built-in defaults, read-only)"
+		return "none (built-in defaults)"
 	case "none":
 		return " (not in force)"
 	}

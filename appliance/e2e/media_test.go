@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,7 +58,7 @@ func TestISO(t *testing.T) {
 			s := &site{dir: t.TempDir(), cd: isoImage, firmware: firmware}
 			m := s.boot(t)
 			st := m.status(t)
-			if st.Health != status.OK || st.Config.InForce != "defaults" || !strings.Contains(fmt.Sprint(st.Config.Warnings), "read-only") {
+			if st.Health != status.OK || st.Config.InForce != "defaults" || !st.Stick.Memory || !strings.Contains(fmt.Sprint(st.Config.Warnings), "started from a CD") {
 				t.Errorf("health %s, problems %+v, configuration %+v", st.Health, st.Problems, st.Config)
 			}
 		})
@@ -84,6 +85,43 @@ func TestISO(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestISODisks starts the ISO image as a CD beside the disks of an appliance whose stick isn't there: they keep its
+// configuration, and what is changed.
+func TestISODisks(t *testing.T) {
+	s := newSite(t, goodTOML)
+	m := s.boot(t, s.disks...)
+	m.awaitLUN(t, iqn)
+	before := m.identity(t)
+	run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 0 8M", "-c", "flush", m.url(iqn))
+	kept := func(x status.Snapshot) bool { return slices.Equal(x.Stick.Copies, []string{serial1, serial2}) }
+	m.awaitStatus(t, "both disks keep a copy of the stick", kept)
+	m.powerDown(t)
+
+	s.stick, s.cd = "", isoImage
+	m = s.boot(t, s.disks[0])
+	m.awaitStatus(t, "what is kept isn't adopted while a disk is missing", func(x status.Snapshot) bool {
+		return problem(x, "one is kept") && x.Stick.Memory && len(x.Pools) == 0
+	})
+	m.Kill()
+	m = s.boot(t, s.disks...)
+	m.awaitLUN(t, iqn)
+	if now := m.identity(t); now != before {
+		t.Errorf("identity was %+v and is %+v", before, now)
+	}
+	run(t, "qemu-io", "-f", "raw", "-c", "read -P 0x5a 0 8M", m.url(iqn))
+	if said := m.apply(t, strings.Replace(goodTOML, `"256MiB"`, `"384MiB"`, 1)); !strings.Contains(said, "volume vm1: size 256MiB -> 384MiB") {
+		t.Errorf("sanctl config apply says\n%s", said)
+	}
+	m.awaitStatus(t, "both disks keep what is new", func(x status.Snapshot) bool { return kept(x) && x.Health == status.OK })
+	m.Kill()
+	m = s.boot(t, s.disks...)
+	m.awaitLUN(t, iqn)
+	if out := run(t, "iscsi-readcapacity16", m.url(iqn)); !strings.Contains(out, "402653184") {
+		t.Errorf("the newest configuration isn't in force: %s", out)
+	}
+	m.powerDown(t)
 }
 
 // booted checks that the machine is healthy, and what it was started by.

@@ -114,7 +114,8 @@ type Config struct {
 // Stick tells about the partition with the configuration.
 type Stick struct {
 	Here   bool  `json:"here"`
-	Writes int64 `json:"writes"` // how often it was written to since the appliance has started
+	Memory bool  `json:"memory,omitempty"` // there is none: what would be on it is in memory, and on disks
+	Writes int64 `json:"writes"`           // how often it was written to since the appliance has started
 	// Copies are the disks that keep a copy of what is on it now.
 	Copies []string `json:"copies,omitempty"`
 }

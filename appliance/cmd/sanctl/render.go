@@ -57,7 +57,7 @@ func configuration(p *page, c status.Config) {
 	case "last-good":
 		state = "has errors; the last version without errors is in force"
 	case "defaults":
-		state = "built-in defaults are in force (read-only)"
+		state = "built-in defaults are in force"
 	case "none", "":
 		state = "nothing is in force"
 	}
@@ -75,6 +75,9 @@ func stick(p *page, s status.Stick) {
 		return // the problems say so
 	}
 	text := fmt.Sprintf("  the stick was written to %d times since the start", s.Writes)
+	if s.Memory {
+		text = "  there is no stick"
+	}
 	if len(s.Copies) > 0 {
 		text += "; disks that keep a copy of it: " + strings.Join(s.Copies, ", ")
 	}
