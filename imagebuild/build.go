@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sanstick/imagebuild/image"
 	"sanstick/imagebuild/progress"
@@ -20,9 +21,18 @@ takes a few minutes and needs a network; later ones take seconds and need none.
   go run ./imagebuild build                          the image with the default configuration
   go run ./imagebuild build --config my.toml         with yours on it; errors in it are reported here, not on the box
   go run ./imagebuild build --update                 with the newest packages of the Debian release of this machine
+  go run ./imagebuild build --add files              with a directory of yours laid over the root: files/etc/x becomes /etc/x
+  go run ./imagebuild build --add tool:/usr/bin/     with a program of yours as /usr/bin/tool
+  go run ./imagebuild build --modules i915,qla2xxx   with more of Debian's kernel modules, and what they need
+  go run ./imagebuild build --console ttyS1,9600     on another serial port than the first, and not on the screen
+  go run ./imagebuild build --cmdline mitigations=off
 
 build/sanstick.iso is the same for a CD drive, or a virtual one. Written to a stick it boots as well, but has no room for
 updates. From a CD the configuration is read from any disk or stick with a volume SANSTICK.
+
+What is added lies in memory while the appliance runs, and overwrites nothing of it. Modules are loaded when a device asks
+for them. The manifest names all of it, and the version ends with +custom. An update brings files and modules only if it
+was built with the same flags (see bundle), and leaves consoles and command line as they are on the stick.
 
 Write the image to a stick, for example with
   sudo dd if=build/sanstick.img of=/dev/sdX bs=4M conv=fsync
@@ -32,6 +42,26 @@ PC can edit.
 With a key (imagebuild keygen) the appliance takes updates: see imagebuild bundle.
 `
 
+// customFlags are the flags of what an image, or an update, has beside what every one has.
+func customFlags(fs *flag.FlagSet, c *image.Custom) {
+	listFlag(fs, "add", "add the file or the directory `PATH[:DEST]`; may be given several times", &c.Add, "")
+	listFlag(fs, "modules", "add the kernel modules `NAME,...`", &c.Modules, ",")
+}
+
+// listFlag is a flag that may be given several times. With a separator each may name several.
+func listFlag(fs *flag.FlagSet, name, usage string, to *[]string, separator string) {
+	fs.Func(name, usage, func(text string) error {
+		if separator == "" {
+			*to = append(*to, text)
+			return nil
+		}
+		for part := range strings.SplitSeq(text, separator) {
+			*to = append(*to, strings.TrimSpace(part))
+		}
+		return nil
+	})
+}
+
 // build implements the verb.
 func build(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
@@ -40,6 +70,11 @@ func build(ctx context.Context, args []string) error {
 	config := fs.String("config", "", "put `FILE` on the stick as appliance.toml (default: DHCP, no pools)")
 	update := fs.Bool("update", false, "ask the package archive for newer packages")
 	key := fs.String("update-key", "", "the `FILE` with the public key for sanctl update (default keys/update.pub, if that is there)")
+	var custom image.Custom
+	customFlags(fs, &custom)
+	listFlag(fs, "console", "the system's consoles: tty0 is the screen, ttyS0[,`SPEED`] to ttyS3 are serial ports; may be given several times, the last one is /dev/console (default: tty0 and ttyS0,115200)",
+		&custom.Boot.Consoles, "")
+	fs.StringVar(&custom.Boot.Args, "cmdline", "", "`WORDS` for the end of the kernel's command line")
 	if err := parse(fs, buildHelp, args); err != nil {
 		return err
 	}
@@ -60,7 +95,8 @@ func build(ctx context.Context, args []string) error {
 		return err
 	}
 	r, err := image.Build(ctx, image.Options{
-		Source: source, BuildDir: dir, Out: *out, ISO: *isoFile, ConfigFile: *config, Update: *update, UpdateKeys: keys, Log: log,
+		Source: source, BuildDir: dir, Out: *out, ISO: *isoFile, ConfigFile: *config, Update: *update, UpdateKeys: keys,
+		Custom: custom, Log: log,
 	})
 	if err != nil {
 		return err

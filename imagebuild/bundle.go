@@ -29,7 +29,8 @@ the secret key, its stick has to be written again. Existing keys are never overw
 const bundleHelp = `imagebuild bundle makes the file with which "sanctl update" brings this version to an appliance.
 
 It builds kernel and initramfs as "imagebuild build" does and puts them into build/sanstick.update, signed if there is a
-secret key (see keygen). The configuration is none of it: appliances keep theirs.
+secret key (see keygen). The configuration is none of it: appliances keep theirs. For an image that was built with --add or
+--modules give them here as well, else the update does without.
 
   go run ./imagebuild bundle                         build/sanstick.update, signed with keys/update.key if that is there
   go run ./imagebuild bundle --key ~/keys/attic.key
@@ -109,6 +110,8 @@ func bundle(ctx context.Context, args []string) error {
 	key := set.String("key", "", "sign it with the secret key in `FILE` (default keys/update.key, if that is there)")
 	public := set.String("update-key", "", "the `FILE` with the public key for the updates after this one (default keys/update.pub, if that is there)")
 	newer := set.Bool("update", false, "ask the package archive for newer packages")
+	var custom image.Custom
+	customFlags(set, &custom)
 	if err := parse(set, bundleHelp, args); err != nil {
 		return err
 	}
@@ -120,7 +123,7 @@ func bundle(ctx context.Context, args []string) error {
 	if *out == "" {
 		*out = filepath.Join(dir, "sanstick.update")
 	}
-	o := image.Options{Source: source, BuildDir: dir, Out: *out, Update: *newer, Log: progress.New(os.Stdout)}
+	o := image.Options{Source: source, BuildDir: dir, Out: *out, Update: *newer, Custom: custom, Log: progress.New(os.Stdout)}
 	if o.UpdateKeys, err = readKeys(source, *public); err != nil {
 		return err
 	}

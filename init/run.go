@@ -54,7 +54,7 @@ func run() error {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without it there are no options
 	tuneErr := tune(string(cmdline))
 
-	consoles := console.Active("/sys", "ttyS0")
+	consoles := console.Active("/sys", extraConsoles(string(cmdline))...)
 	out := console.NewWriter("/dev", consoles)
 	log := slog.New(console.NewHandler(openKmsg(), out))
 	sigs := power.NewSignals(signals, log)

@@ -48,6 +48,15 @@ func wantsMessages(cmdline string) bool {
 	})
 }
 
+// extraConsoles are consoles beside the kernel's own: the first serial port, unless the kernel's command line says which
+// there are.
+func extraConsoles(cmdline string) []string {
+	if slices.ContainsFunc(strings.Fields(cmdline), func(w string) bool { return strings.HasPrefix(w, "console=") }) {
+		return nil
+	}
+	return []string{"ttyS0"}
+}
+
 // openKmsg opens the kernel's log for writing. It stays open for good.
 func openKmsg() io.Writer {
 	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)

@@ -16,3 +16,11 @@ func TestWantsMessages(t *testing.T) {
 		}
 	}
 }
+
+func TestExtraConsoles(t *testing.T) {
+	for cmdline, want := range map[string]int{"": 1, "quiet panic=10\n": 1, "console=tty0 quiet": 0, "x console=ttyS1,9600\n": 0} {
+		if got := extraConsoles(cmdline); len(got) != want {
+			t.Errorf("extraConsoles(%q) = %q, want %d", cmdline, got, want)
+		}
+	}
+}

@@ -6,7 +6,6 @@ package esp
 import (
 	"bytes"
 	"context"
-	_ "embed"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,9 +14,6 @@ import (
 	"sanstick/imagebuild/rootfs"
 	"sanstick/imagebuild/stick"
 )
-
-//go:embed grub.cfg
-var grubConfig string
 
 // configDir is where Debian's signed GRUB looks for its configuration, so the one for a BIOS looks there too.
 const configDir = "EFI/debian"
@@ -97,8 +93,8 @@ func mkimage(ctx context.Context, t rootfs.Tree, tmp, format, prefix string) ([]
 }
 
 // Loaders returns the boot loaders for UEFI and their configuration.
-func Loaders(t rootfs.Tree, args string) ([]stick.File, error) {
-	files := []stick.File{{Name: configDir + "/grub.cfg", Data: Config(args)}}
+func Loaders(t rootfs.Tree, b Boot) ([]stick.File, error) {
+	files := []stick.File{{Name: configDir + "/grub.cfg", Data: b.config()}}
 	for _, l := range loaders {
 		path, err := t.Path(l.from)
 		if err != nil {
@@ -112,12 +108,6 @@ func Loaders(t rootfs.Tree, args string) ([]stick.File, error) {
 	}
 	return files, nil
 }
-
-// DefaultArgs is the kernel's command line, but for what GRUB adds.
-const DefaultArgs = "console=tty0 console=ttyS0,115200 quiet"
-
-// Config is GRUB's configuration for a kernel command line.
-func Config(args string) []byte { return []byte(strings.Replace(grubConfig, "@ARGS@", args, 1)) }
 
 // System returns the files of the boot volume beside the boot loaders: the system in slot a, with slot b empty, and the
 // environment block that says which one to start.

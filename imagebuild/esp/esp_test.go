@@ -20,7 +20,7 @@ func TestConfigCommands(t *testing.T) {
 		"initrd": "linux", "boot": "linux", "[": "test", "regexp": "regexp", "load_env": "loadenv", "save_env": "loadenv"}
 	own := map[string]bool{"set": true, "fi": true, "return": true, "start": true, "}": true}
 	used := 0
-	for line := range strings.Lines(string(Config(DefaultArgs))) {
+	for line := range strings.Lines(string(Boot{}.config())) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") || strings.HasPrefix(line, "function ") {
 			continue
 		}
@@ -40,19 +40,6 @@ func TestConfigCommands(t *testing.T) {
 	}
 	if used < 30 {
 		t.Errorf("the test sees only %d commands", used)
-	}
-}
-
-func TestConfigSyntax(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "grub.cfg")
-	if err := os.WriteFile(file, Config("console=ttyS1"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("grub-script-check", file).CombinedOutput(); err != nil {
-		t.Errorf("grub-script-check (package grub-common): %v\n%s", err, out)
-	}
-	if text := string(Config("console=ttyS1")); !strings.Contains(text, `"console=ttyS1 gpt `) || strings.Contains(text, "@ARGS@") {
-		t.Error("the command line isn't in grub.cfg")
 	}
 }
 

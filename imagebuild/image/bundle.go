@@ -14,13 +14,17 @@ import (
 // Bundle makes the file o.Out with which sanctl update brings this version to
 // an appliance. It isn't signed. Configuration is none of it.
 func Bundle(ctx context.Context, o Options) (update.Manifest, error) {
+	added, err := o.Custom.read()
+	if err != nil {
+		return update.Manifest{}, err
+	}
 	cache := filepath.Join(o.BuildDir, "cache")
 	unlock, err := lock(ctx, filepath.Join(cache, "lock"), o.Log)
 	if err != nil {
 		return update.Manifest{}, err
 	}
 	defer unlock()
-	s, err := makeSystem(ctx, o, cache)
+	s, err := makeSystem(ctx, o, added, cache)
 	if err != nil {
 		return update.Manifest{}, err
 	}

@@ -35,6 +35,7 @@ type Options struct {
 	ConfigFile string // the appliance.toml to put on the stick; empty = the default one
 	Update     bool   // ask for newer packages
 	UpdateKeys []byte // public keys in PEM, for sanctl update; empty: the appliance takes no updates
+	Custom     Custom // what is in this image and not in every one
 	Log        *progress.Log
 }
 
@@ -55,17 +56,21 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	added, err := o.Custom.read()
+	if err != nil {
+		return nil, err
+	}
 	cache := filepath.Join(o.BuildDir, "cache")
 	unlock, err := lock(ctx, filepath.Join(cache, "lock"), o.Log)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	sys, err := makeSystem(ctx, o, cache)
+	sys, err := makeSystem(ctx, o, added, cache)
 	if err != nil {
 		return nil, err
 	}
-	contents, err := stickContents(ctx, sys, cache)
+	contents, err := stickContents(ctx, sys, o.Custom, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +100,8 @@ type system struct {
 	slot     update.Manifest
 }
 
-// makeSystem makes kernel and initramfs in the cache.
-func makeSystem(ctx context.Context, o Options, cache string) (*system, error) {
+// makeSystem makes kernel and initramfs in the cache. added are files for the initramfs.
+func makeSystem(ctx context.Context, o Options, added []initramfs.File, cache string) (*system, error) {
 	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Update: o.Update, Log: o.Log})
 	if err != nil {
 		return nil, err
@@ -106,20 +111,24 @@ func makeSystem(ctx context.Context, o Options, cache string) (*system, error) {
 		return nil, err
 	}
 	s := &system{tree: rootfs.Tree{Dir: root}, packages: len(set.Packages), initrd: filepath.Join(cache, "initrd.img")}
-	s.kernel, err = kernel.Prepare(ctx, kernel.Options{Tree: s.tree, CacheDir: filepath.Join(cache, "modules", set.Key()), Log: o.Log})
+	s.kernel, err = kernel.Prepare(ctx, kernel.Options{
+		Tree: s.tree, Extra: o.Custom.Modules, CacheDir: filepath.Join(cache, "modules", set.Key()), Log: o.Log,
+	})
 	if err != nil {
 		return nil, err
 	}
 	if s.bill, err = newBill(ctx, o.Source, s.tree, set.Packages); err != nil {
 		return nil, err
 	}
+	s.bill.version += o.Custom.suffix()
+	s.bill.options, s.bill.inside = o.Custom.options(), inside(added)
 	r := s.bill.release()
 	files, err := rootFiles(o, s, r)
 	if err != nil {
 		return nil, err
 	}
 	err = initramfs.Build(ctx, initramfs.Options{
-		Source: o.Source, TmpDir: filepath.Join(cache, "_busybox"), Out: s.initrd, Files: files, Log: o.Log,
+		Source: o.Source, TmpDir: filepath.Join(cache, "_busybox"), Out: s.initrd, Files: files, Added: added, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -148,7 +157,7 @@ func createISO(ctx context.Context, o Options, tree rootfs.Tree, tmp string, c s
 }
 
 // stickContents collects what the stick holds.
-func stickContents(ctx context.Context, s *system, tmp string) (stick.Contents, error) {
+func stickContents(ctx context.Context, s *system, custom Custom, tmp string) (stick.Contents, error) {
 	var c stick.Contents
 	var err error
 	if c.BootCode, c.Core, err = esp.BIOS(ctx, s.tree, tmp); err != nil {
@@ -162,7 +171,7 @@ func stickContents(ctx context.Context, s *system, tmp string) (stick.Contents, 
 	if err != nil {
 		return c, fmt.Errorf("cannot read the initramfs: %w", err)
 	}
-	if c.Boot, err = esp.Loaders(s.tree, esp.DefaultArgs); err != nil {
+	if c.Boot, err = esp.Loaders(s.tree, custom.Boot); err != nil {
 		return c, err
 	}
 	slot, err := s.slot.Encode()
@@ -171,7 +180,9 @@ func stickContents(ctx context.Context, s *system, tmp string) (stick.Contents, 
 	}
 	c.Boot = append(c.Boot, esp.System(vmlinuz, rd)...)
 	c.Boot = append(c.Boot, stick.File{Name: "a/" + update.ManifestName, Data: slot})
-	manifest, err := s.bill.marshal(slices.DeleteFunc(slices.Clone(c.Boot), func(f stick.File) bool { return f.Name == esp.Environment }))
+	b := s.bill
+	b.options = custom.bootOptions()
+	manifest, err := b.marshal(slices.DeleteFunc(slices.Clone(c.Boot), func(f stick.File) bool { return f.Name == esp.Environment }))
 	if err != nil {
 		return c, err
 	}

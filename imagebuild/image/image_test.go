@@ -8,7 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"sanstick/appliance/config"
+	"sanstick/imagebuild/esp"
+	"sanstick/imagebuild/initramfs"
+	"sanstick/imagebuild/sbom"
 )
 
 func TestFindSource(t *testing.T) {
@@ -44,7 +49,7 @@ func TestReadConfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte("# fine\n\nhostnane = \"typo\"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readConfig(file); err == nil || !strings.Contains(err.Error(), "my.toml") || !strings.Contains(err.Error(), "hostnane") {
+	if _, err := readConfig(file); err == nil || !strings.Contains(err.Error(), "my.toml:3") || !strings.Contains(err.Error(), "hostnane") {
 		t.Errorf("an unknown key: error %v, want one that names file and key", err)
 	}
 	if err := os.WriteFile(file, config.Demo(), 0o644); err != nil {
@@ -52,6 +57,48 @@ func TestReadConfig(t *testing.T) {
 	}
 	if got, err := readConfig(file); err != nil || string(got) != string(config.Demo()) {
 		t.Errorf("a good file: %v", err)
+	}
+}
+
+// What is wrong is said before a build directory is even made.
+func TestRefusedFirst(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad.toml")
+	if err := os.WriteFile(bad, []byte("nonsense = 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for want, o := range map[string]Options{
+		"bad.toml:1": {ConfigFile: bad},
+		"no-such":    {Custom: Custom{Add: []string{"/no-such:/etc/x"}}},
+		`"a/b"`:      {Custom: Custom{Modules: []string{"i915", "a/b"}}},
+		`module ""`:  {Custom: Custom{Modules: []string{""}}},
+		"tty9":       {Custom: Custom{Boot: esp.Boot{Consoles: []string{"tty9"}}}},
+		"'$'":        {Custom: Custom{Boot: esp.Boot{Args: "a=$b"}}},
+	} {
+		dir := filepath.Join(t.TempDir(), "build")
+		o.BuildDir, o.Out = dir, filepath.Join(dir, "out.img")
+		if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s: a build was begun", want)
+		}
+	}
+}
+
+// The manifest tells what was asked for, but not where on the host it came from.
+func TestCustomManifest(t *testing.T) {
+	c := Custom{Modules: []string{"i915", "b"}, Boot: esp.Boot{Consoles: []string{"tty0", "ttyS1,9600"}, Args: "a=b c"}}
+	if got, want := c.bootOptions(), `--modules i915,b --console tty0 --console ttyS1,9600 --cmdline "a=b c"`; got != want {
+		t.Errorf("options %q, want %q", got, want)
+	}
+	if got := (Custom{}).bootOptions() + (Custom{}).suffix(); got != "" {
+		t.Errorf("nothing is %q", got)
+	}
+	got := inside([]initramfs.File{{Name: "etc", Dir: true}, {Name: "etc/x", Data: []byte("1"), Mode: 0o4755}, {Name: "y", Link: "etc/x"}})
+	want := []sbom.File{{Name: "etc/x", SHA256: sbom.HashOf([]byte("1")), Comment: "in the initramfs, mode 4755"},
+		{Name: "y", SHA256: sbom.HashOf([]byte("etc/x")), Comment: "in the initramfs, a symbolic link to etc/x"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

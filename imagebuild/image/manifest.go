@@ -24,7 +24,9 @@ import (
 type bill struct {
 	version  string
 	created  time.Time
+	options  string // how the image was built, if not like every one
 	packages []sbom.Package
+	inside   []sbom.File // files of the initramfs that aren't in every one
 }
 
 func newBill(ctx context.Context, source string, tree rootfs.Tree, packages []apt.Package) (bill, error) {
@@ -54,7 +56,7 @@ func (b bill) marshal(files []stick.File) ([]byte, error) {
 	for _, f := range files {
 		all = append(all, sbom.File{Name: f.Name, SHA256: sbom.HashOf(f.Data)})
 	}
-	return sbom.Marshal(b.version, b.created, b.packages, all)
+	return sbom.Marshal(sbom.Image{Version: b.version, Created: b.created, Options: b.options, Packages: b.packages, Files: all, Inside: b.inside})
 }
 
 // epoch is the time that an image is said to be made at: SOURCE_DATE_EPOCH, else that of the commit, so that two builds

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -38,6 +39,7 @@ type File struct {
 	Data []byte // the content itself
 	Mode uint32 // permission bits
 	Link string // if not empty: a symbolic link to this
+	Dir  bool   // a directory
 }
 
 // Options says what to build.
@@ -46,6 +48,7 @@ type Options struct {
 	TmpDir string // a directory for building that this call may empty
 	Out    string // the file to write
 	Files  []File // what comes with the programs
+	Added  []File // see Added; nothing else of the image is overwritten by them
 	Log    *progress.Log
 }
 
@@ -57,6 +60,13 @@ func Build(ctx context.Context, o Options) error {
 		}
 	}
 	bb := &busybox{ctx: ctx, source: o.Source}
+	packages, err := commands(bb)
+	if err != nil {
+		return err
+	}
+	if o.Added, err = fits(slices.Concat(programFiles(packages), o.Files), o.Added); err != nil {
+		return err
+	}
 	key, err := inputKey(bb, o)
 	if err != nil {
 		return err
@@ -80,7 +90,7 @@ func Build(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("cannot lay out the root file system: %w", err)
 	}
-	for _, f := range o.Files {
+	for _, f := range slices.Concat(o.Files, o.Added) {
 		r, err := f.record()
 		if err != nil {
 			return err
@@ -97,10 +107,6 @@ func Build(ctx context.Context, o Options) error {
 		uimage.WithInit("init"), uimage.WithShell("gosh"))
 	if err != nil {
 		return fmt.Errorf("cannot set up the image: %w", err)
-	}
-	packages, err := commands(bb)
-	if err != nil {
-		return err
 	}
 	opts.AddCommands(uimage.Commands{Builder: bb, Packages: packages})
 	opts.BaseArchive = &initramfs.Archive{Archive: base}
@@ -166,6 +172,9 @@ func skeleton() []cpio.Record {
 }
 
 func (f File) record() (cpio.Record, error) {
+	if f.Dir {
+		return cpio.Directory(f.Name, uint64(f.Mode)), nil
+	}
 	if f.Link != "" {
 		return cpio.Symlink(f.Name, f.Link), nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 )
@@ -47,8 +48,8 @@ func inputKey(bb *busybox, o Options) (string, error) {
 			return "", err
 		}
 	}
-	for _, f := range o.Files {
-		fmt.Fprintf(h, "%q %o %q %d\n", f.Name, f.Mode, f.Link, len(f.Data))
+	for _, f := range slices.Concat(o.Files, o.Added) {
+		fmt.Fprintf(h, "%q %o %q %t %d\n", f.Name, f.Mode, f.Link, f.Dir, len(f.Data))
 		h.Write(f.Data)
 		if f.Path != "" {
 			if err := hashFile(h, f.Path); err != nil {

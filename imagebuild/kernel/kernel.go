@@ -18,7 +18,8 @@ import (
 // Options says where the unpacked packages are and where compressed modules may be kept between builds.
 type Options struct {
 	Tree     rootfs.Tree
-	CacheDir string // belongs to this exact set of packages; nothing but such directories may lie beside it
+	Extra    []string // names of modules that are wanted beside those of modules.txt
+	CacheDir string   // belongs to this exact set of packages; nothing but such directories may lie beside it
 	Log      *progress.Log
 }
 
@@ -65,7 +66,11 @@ func Prepare(ctx context.Context, o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	modules, err := x.closure(chosen)
+	extra, err := x.named(o.Extra, builtinNames(text["modules.builtin"]))
+	if err != nil {
+		return nil, fmt.Errorf("cannot add kernel modules to %s: %w", k.Version, err)
+	}
+	modules, err := x.closure(append(chosen, extra...))
 	if err != nil {
 		return nil, err
 	}

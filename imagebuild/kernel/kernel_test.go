@@ -227,3 +227,19 @@ func TestCompress(t *testing.T) {
 		}
 	}
 }
+
+func TestNamed(t *testing.T) {
+	x := testIndex(t)
+	builtin := builtinNames([]byte("kernel/drivers/char/hw_random/rng-core.ko\n\nkernel/fs/ext2.ko.xz\n"))
+	got, err := x.named([]string{"dm_thin_pool", "pata_pcmcia", "rng_core", "ext2"}, builtin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"kernel/drivers/md/dm-thin-pool.ko", "kernel/drivers/ata/pata_pcmcia.ko"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := x.named([]string{"nosuch", "ahci", "neither", "crc32c"}, builtin); err == nil ||
+		err.Error() != "there is no module \"nosuch\"\nthere is no module \"neither\"\nthere is no module \"crc32c\"" {
+		t.Errorf("unknown modules: %v", err)
+	}
+}

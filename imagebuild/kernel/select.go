@@ -3,6 +3,7 @@ package kernel
 import (
 	"bufio"
 	_ "embed"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -54,6 +55,33 @@ func choose(modules []string, patterns []string) ([]string, error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// named finds modules by their names. What is built into the kernel needs no module.
+func (x *index) named(names []string, builtin map[string]bool) ([]string, error) {
+	var out []string
+	var errs []error
+	for _, n := range names {
+		m, ok := x.byName[fold(n)]
+		switch {
+		case ok:
+			out = append(out, m)
+		case !builtin[fold(n)]:
+			errs = append(errs, fmt.Errorf("there is no module %q", n))
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// builtinNames reads modules.builtin: which modules are part of the kernel, folded.
+func builtinNames(text []byte) map[string]bool {
+	out := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" {
+			out[fold(moduleName(line))] = true
+		}
+	}
+	return out
 }
 
 // match reports whether a module path ("kernel/drivers/ata/ahci.ko") matches a pattern.

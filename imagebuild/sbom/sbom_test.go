@@ -10,14 +10,16 @@ import (
 )
 
 func TestMarshal(t *testing.T) {
-	files := []File{{"a/vmlinuz", HashOf([]byte("k"))}, {"EFI/BOOT/BOOTX64.EFI", HashOf(nil)}}
+	files := []File{{Name: "a/vmlinuz", SHA256: HashOf([]byte("k"))}, {Name: "EFI/BOOT/BOOTX64.EFI", SHA256: HashOf(nil)}}
 	packages := []Package{{Name: "libstdc++6", Version: "12", SHA256: HashOf(nil), Licenses: []string{"GPL-3+"}}, {Name: "lvm2", Version: "2"}}
 	made := time.Date(2026, 11, 1, 2, 3, 4, 0, time.FixedZone("x", 3600))
-	out, err := Marshal("v1", made, packages, files)
+	m := Image{Version: "v1", Created: made, Packages: packages, Files: files}
+	out, err := Marshal(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := Marshal("v1", made.UTC(), packages, files)
+	m.Created = made.UTC()
+	again, err := Marshal(m)
 	if err != nil || string(out) != string(again) {
 		t.Errorf("the same twice isn't the same (%v)", err)
 	}
@@ -49,8 +51,34 @@ func TestMarshal(t *testing.T) {
 	}
 }
 
+// What is inside of the initramfs is told, and is no file of the boot volume.
+func TestInside(t *testing.T) {
+	m := Image{Version: "v1", Options: "--modules i915", Packages: []Package{{Name: "firmware-bnx2", Version: "2"}}, Files: []File{{Name: "a/vmlinuz", SHA256: "1"}},
+		Inside: []File{{Name: "etc/issue", SHA256: "2", Comment: "mode 0644"}, {Name: "lib/firmware/x.fw", SHA256: "3", Package: "firmware-bnx2"}}}
+	out, err := Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Files(out); err != nil || len(got) != 1 || got[0].Name != "a/vmlinuz" {
+		t.Errorf("files of the boot volume: %v, %v", got, err)
+	}
+	var d Document
+	if err := json.Unmarshal(out, &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Packages[0].Comment != m.Options || d.Files[1].Comment != "mode 0644" {
+		t.Errorf("comments %q, %q", d.Packages[0].Comment, d.Files[1].Comment)
+	}
+	want := []relationship{{self, "DESCRIBES", image}, {image, "CONTAINS", "SPDXRef-deb-firmware-bnx2"}, {image, "CONTAINS", added},
+		{image, "CONTAINS", "SPDXRef-file-1"}, {added, "CONTAINS", "SPDXRef-file-2"}, {"SPDXRef-deb-firmware-bnx2", "CONTAINS", "SPDXRef-file-3"}}
+	if diff := cmp.Diff(want, d.Relationships); diff != "" {
+		t.Errorf("relationships (-want +got):\n%s", diff)
+	}
+}
+
 func TestFilesErrors(t *testing.T) {
-	for _, text := range []string{"", "{}", `{"spdxVersion":"SPDX-2.3"}`, `{"spdxVersion":"SPDX-2.3","files":[{"fileName":"./x"}]}`} {
+	for _, text := range []string{"", "{}", `{"spdxVersion":"SPDX-2.3"}`, `{"spdxVersion":"SPDX-2.3","files":[{"fileName":"./x"}]}`,
+		`{"spdxVersion":"SPDX-2.3","files":[{"fileName":"./x","SPDXID":"f"}],"relationships":[{"spdxElementId":"SPDXRef-sanstick","relatedSpdxElement":"f"}]}`} {
 		if _, err := Files([]byte(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}

@@ -22,7 +22,7 @@ func image(t *testing.T, files []stick.File, others ...stick.File) string {
 	for _, f := range files {
 		named = append(named, sbom.File{Name: f.Name, SHA256: sbom.HashOf(f.Data)})
 	}
-	manifest, err := sbom.Marshal("v", time.Unix(0, 0), nil, named)
+	manifest, err := sbom.Marshal(sbom.Image{Version: "v", Created: time.Unix(0, 0), Files: named})
 	if err != nil {
 		t.Fatal(err)
 	}
