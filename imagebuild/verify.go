@@ -2,38 +2,45 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 
 	"sanstick/imagebuild/verify"
 )
 
-const verifyHelp = `imagebuild verify checks an image, or a stick, against the manifest on its boot volume: every file's SHA-256. It says which
-differ, are missing, or aren't in the manifest; an update writes files that aren't. It finds damage, not forgery: who can
-write the files can write the manifest.
+const verifyHelp = `imagebuild verify checks an image, an ISO image or a stick against the manifest on its boot volume: every file's SHA-256.
+It names each file that differs, is missing, or doesn't belong there. It finds damage, not forgery: who can write the
+files can write the manifest.
+
+On a stick that is in use some things may differ, and it says so: a slot that was updated is held to its own
+description, a slot that isn't active may hold an update that was cut off, the boot loader's settings say which slot is
+active, and appliance.toml is yours.
 
   go run ./imagebuild verify build/sanstick.img
+  go run ./imagebuild verify build/sanstick.iso
   sudo go run ./imagebuild verify /dev/sdX
 `
 
 // verifyVerb implements the verb.
 func verifyVerb(_ context.Context, args []string) error {
 	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
-	path, err := parseOne(fs, verifyHelp, "an image or a stick", args)
+	path, err := parseOne(fs, verifyHelp, "an image, an ISO image or a stick", args)
 	if err != nil {
 		return err
 	}
-	good, differs, err := verify.Check(path)
+	r, err := verify.Check(path)
 	if err != nil {
 		return err
 	}
-	for _, d := range differs {
-		fmt.Println(d)
+	for _, n := range r.Notes {
+		fmt.Println(n)
 	}
-	fmt.Printf("%d files are as the manifest says\n", good)
-	if len(differs) > 0 {
-		return errors.New("the image isn't what its manifest says")
+	fmt.Printf("%d files are as they should be\n", r.Good)
+	for _, w := range r.Wrong {
+		fmt.Println("WRONG", w)
+	}
+	if len(r.Wrong) > 0 {
+		return verify.ErrWrong
 	}
 	return nil
 }

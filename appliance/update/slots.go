@@ -262,3 +262,7 @@ func syncFS(dir string) error {
 	}
 	return nil
 }
+
+// Unfinished tells whether a file of a slot is a kernel that GRUB doesn't see:
+// of an update that was cut off.
+func Unfinished(name string) bool { return name == kernelNew || name == kernelOld }
