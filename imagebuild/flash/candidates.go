@@ -17,9 +17,13 @@ import (
 // A Disk is a disk of this machine.
 type Disk struct {
 	Name   string // the kernel's, "sdb"
+	Number string // its device number, "8:16"
 	Size   int64  // bytes
 	Model  string
 	Serial string // empty if it has none
+	// Confirm is what a person types to have it written to: the serial number, or the name if that is no proof, because there
+	// is none, or another candidate has the same.
+	Confirm string
 	// Refused says why it is never written to; empty for a candidate.
 	Refused string
 }
@@ -49,7 +53,7 @@ func (h Host) Disks() ([]Disk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot look at disk %s: %w", e.Name(), err)
 		}
-		d := Disk{Name: e.Name(), Model: strings.TrimSpace(text(dir, "device/vendor") + " " + text(dir, "device/model")), Serial: serial(dir, h.Sys)}
+		d := Disk{Name: e.Name(), Number: text(dir, "dev"), Model: strings.TrimSpace(text(dir, "device/vendor") + " " + text(dir, "device/model")), Serial: serial(dir, h.Sys)}
 		if sectors, err := strconv.ParseInt(text(dir, "size"), 10, 44); err == nil {
 			d.Size = sectors * 512
 		}
@@ -57,6 +61,13 @@ func (h Host) Disks() ([]Disk, error) {
 			return nil, err
 		}
 		out = append(out, d)
+	}
+	for i, d := range out {
+		out[i].Confirm = d.Serial
+		shared := func(o Disk) bool { return o.Name != d.Name && o.Refused == "" && o.Serial == d.Serial }
+		if d.Serial == "" || slices.ContainsFunc(out, shared) {
+			out[i].Confirm = d.Name
+		}
 	}
 	return out, nil
 }
@@ -152,6 +163,7 @@ func serial(dir, sys string) string {
 			if s := text(d, "serial"); s != "" {
 				return s
 			}
+			break // what is above is a hub
 		}
 	}
 	for _, name := range []string{"device/serial", "serial", "device/cid"} {

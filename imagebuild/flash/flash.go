@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"sanstick/appliance/bootdisk"
 	"sanstick/appliance/config"
@@ -47,8 +48,23 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("cannot open the stick: %w", err)
 	}
-	err = o.onto(ctx, dev, d)
+	if err = same(dev, d); err == nil {
+		err = o.onto(ctx, dev, d)
+	}
 	return errors.Join(err, dev.Close())
+}
+
+// same refuses a device that isn't the disk that was looked at: another one may have got its name meanwhile.
+func same(dev *os.File, d Disk) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dev.Fd()), &st); err != nil {
+		return fmt.Errorf("cannot tell which disk %s is: %w", d.Name, err)
+	}
+	number := fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK && number != d.Number {
+		return fmt.Errorf("cannot write to %s: it is another disk now", d.Name)
+	}
+	return nil
 }
 
 // candidate finds the disk that o.Device is, and refuses it if it is none to write to.
@@ -89,18 +105,17 @@ func (o Options) onto(ctx context.Context, dev *os.File, d Disk) error {
 		what = fmt.Sprintf("Its configuration is kept (a copy is in %s); all else on it is lost", o.keepFile(d))
 	}
 	fmt.Fprintf(o.Out, "%s: %s, %.1f GB, serial number %s\n%s.\n", o.Device, orUnknown(d.Model), float64(d.Size)/1e9, orUnknown(d.Serial), what)
-	want := d.Serial
-	if want == "" {
-		want = d.Name
-		fmt.Fprintf(o.Out, "It has no serial number. Type its name (%s) to write to it: ", want)
-	} else {
+	switch d.Confirm {
+	case d.Serial:
 		fmt.Fprint(o.Out, "Type its serial number to write to it: ")
+	default:
+		fmt.Fprintf(o.Out, "It has no serial number of its own. Type its name (%s) to write to it: ", d.Confirm)
 	}
 	answer, err := bufio.NewReader(io.LimitReader(o.In, 1024)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("cannot read the answer: %w", err)
 	}
-	if strings.TrimSpace(answer) != want {
+	if strings.TrimSpace(answer) != d.Confirm {
 		return errors.New("nothing was written: that isn't it")
 	}
 	if ctx.Err() != nil {
@@ -153,7 +168,11 @@ func (o Options) kept(dev *os.File) ([]stick.File, error) {
 }
 
 func (o Options) keepFile(d Disk) string {
-	return filepath.Join(o.KeepDir, "appliance-"+strings.Map(plain, orUnknown(d.Serial))+".toml")
+	name := strings.Map(plain, orUnknown(d.Serial))
+	if d.Confirm != d.Serial {
+		name += "-" + d.Name
+	}
+	return filepath.Join(o.KeepDir, "appliance-"+name+".toml")
 }
 
 // plain replaces what is better not in the name of a file.
@@ -182,7 +201,12 @@ func (s source) remove() {
 func (o Options) prepare(kept []stick.File, d Disk) (s source, err error) {
 	path := o.Image
 	if len(kept) > 0 {
-		if err := os.MkdirAll(o.KeepDir, 0o755); err != nil {
+		// There are secrets in it. A file system without permissions can't keep them from anybody.
+		err := os.MkdirAll(o.KeepDir, 0o700)
+		if err == nil {
+			err = os.Chmod(o.KeepDir, 0o700)
+		}
+		if err != nil && !errors.Is(err, unix.EPERM) {
 			return s, fmt.Errorf("cannot keep the configuration: %w", err)
 		}
 		for _, f := range kept {
@@ -194,6 +218,11 @@ func (o Options) prepare(kept []stick.File, d Disk) (s source, err error) {
 		}
 		s.temp = filepath.Join(o.KeepDir, "flash.img.tmp")
 		path = s.temp
+		defer func() {
+			if err != nil {
+				os.Remove(s.temp)
+			}
+		}()
 		if err := stick.WithFiles(o.Image, path, kept); err != nil {
 			return s, err
 		}

@@ -118,7 +118,7 @@ func TestDisks(t *testing.T) {
 				t.Errorf("refused: %q, want %q", got, tt.refused)
 			}
 			if tt.name == "a stick" {
-				if diff := cmp.Diff([]Disk{{Name: "sdb", Size: 1 << 30, Model: "ACME Stick", Serial: "0123456789"}}, disks); diff != "" {
+				if diff := cmp.Diff([]Disk{{Name: "sdb", Number: "8:16", Size: 1 << 30, Model: "ACME Stick", Serial: "0123456789", Confirm: "0123456789"}}, disks); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
 			}
@@ -135,6 +135,35 @@ func TestDisks(t *testing.T) {
 	for _, d := range disks {
 		if d.Refused == "" {
 			t.Errorf("%s is a candidate", d.Name)
+		}
+	}
+}
+
+// A serial number that several sticks have, or that is a hub's, tells none from the other.
+func TestSharedSerial(t *testing.T) {
+	tests := []struct {
+		name    string
+		serials [2]string
+		want    [2]Disk // serial and what is typed
+	}{
+		{"one each", [2]string{"1", "2"}, [2]Disk{{Serial: "1", Confirm: "1"}, {Serial: "2", Confirm: "2"}}},
+		{"the same", [2]string{"1", "1"}, [2]Disk{{Serial: "1", Confirm: "sdb"}, {Serial: "1", Confirm: "sdc"}}},
+		{"none, on a hub that has one", [2]string{"", "2"}, [2]Disk{{Confirm: "sdb"}, {Serial: "2", Confirm: "2"}}},
+	}
+	for _, tt := range tests {
+		m := newMachine(t)
+		m.write("sys/devices/pci0/usb1/idVendor", "1d6b")
+		m.write("sys/devices/pci0/usb1/serial", "0000:00:14.0\n")
+		m.usb("sdb", tt.serials[0], 1<<30)
+		m.usb("sdc", tt.serials[1], 1<<30)
+		disks, err := m.host().Disks()
+		if err != nil || len(disks) != 2 {
+			t.Fatalf("%s: %v, %v", tt.name, disks, err)
+		}
+		for i, d := range disks {
+			if got := (Disk{Serial: d.Serial, Confirm: d.Confirm}); got != tt.want[i] {
+				t.Errorf("%s: %s: %+v, want %+v", tt.name, d.Name, got, tt.want[i])
+			}
 		}
 	}
 }
@@ -205,6 +234,9 @@ func TestRun(t *testing.T) {
 	}
 	if copied, err := os.ReadFile(filepath.Join(o.KeepDir, "appliance-0123456789.toml")); err != nil || string(copied) != want["appliance.toml"] {
 		t.Errorf("the copy of appliance.toml is %q, %v", copied, err)
+	}
+	if fi, err := os.Stat(o.KeepDir); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("others may look at what is kept: %v, %v", fi.Mode(), err)
 	}
 
 	// With errors in it, it is neither kept nor lost.
