@@ -158,3 +158,24 @@ func TestEnd(t *testing.T) {
 		}
 	})
 }
+
+// Restarting ends all parts of init at once: the watchdogs leave the time for
+// that, whatever was first.
+func TestEndAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, k := t.TempDir(), &kennel{}
+		touch(t, dir, "watchdog0")
+		tr := k.trial(dir)
+		ctx, cancel := context.WithCancel(t.Context())
+		tr.o.Restart = cancel
+		done := make(chan error, 1)
+		go func() { done <- tr.Run(ctx) }()
+		for range Deaths {
+			time.Sleep(3 * time.Second)
+			tr.DaemonDied()
+		}
+		if err := <-done; err != nil || k.last()["watchdog0"] != lastWords || len(k.disarmed) != 0 {
+			t.Errorf("error %v, fed last with %v, disarmed %v; want %v", err, k.last(), k.disarmed, lastWords)
+		}
+	})
+}
