@@ -19,10 +19,12 @@
 //
 // What signals to process 1 mean is told by package power; the commands
 // poweroff and reboot send them. It never exits: whatever goes wrong, a
-// person at the console gets a shell.
+// person at the console gets a shell, but for a version on trial, with which
+// the machine restarts if nobody is there.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -35,6 +37,7 @@ func main() {
 		os.Exit(2)
 	}
 	for {
-		rescue(guard.Call(run))
+		cause := guard.Call(run)
+		rescue(errors.Join(cause, guard.Call(func() error { return newGoBack().unless(cause) })))
 	}
 }
