@@ -1,6 +1,9 @@
 package box
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -29,5 +32,17 @@ func TestStickIsBusyForAMoment(t *testing.T) {
 	wrote := false
 	if err := s.write(func() error { wrote = true; return nil }); err != nil || !wrote || m.readOnly != 1 {
 		t.Errorf("error %v, wrote %v, read-only again %d times", err, wrote, m.readOnly)
+	}
+}
+
+// A system from a CD has no boot volume that could be looked for.
+func TestNoUpdatesFromCD(t *testing.T) {
+	proc := t.TempDir()
+	if err := os.WriteFile(filepath.Join(proc, "cmdline"), []byte("media=iso slot=a mode=normal\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	u := newUpdates(&box{o: &Options{ProcDir: proc}, stick: &stick{memory: true}})
+	if u.volume != nil || u.manager != nil || u.why == nil || !strings.Contains(u.why.Error(), "CD") {
+		t.Errorf("%+v", u)
 	}
 }

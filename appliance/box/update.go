@@ -52,6 +52,9 @@ func newUpdates(b *box) *updates {
 	case b.stick == nil:
 		u.why = &api.Error{Message: "the stick isn't here", Do: "plug it in"}
 		return u
+	case b.stick.memory:
+		u.why = &api.Error{Message: "this machine was started from a CD", Do: "write the new image to a CD, or to a stick, which can be updated"}
+		return u
 	}
 	id, err := os.ReadFile(filepath.Join(b.o.ProcDir, "sys/kernel/random/boot_id"))
 	if err != nil {
