@@ -47,13 +47,17 @@ type mWorld struct {
 type mStore struct {
 	b           []byte
 	fails, keep bool // when failing: the new state is there all the same
+	err         error
 }
 
 func (s *mStore) Load() ([]byte, error) { return s.b, nil }
 
 func (s *mStore) Save(b []byte) error {
-	if !s.fails || s.keep {
+	if s.err == nil && !s.fails || s.keep {
 		s.b = bytes.Clone(b)
+	}
+	if s.err != nil {
+		return s.err
 	}
 	if s.fails {
 		return errors.New("no space left on device")

@@ -20,6 +20,20 @@ type Store interface {
 	// If there is a String method, errors tell people with it where to look.
 }
 
+// CheckState tells why what a Store has can't be used for a unit with that NAA;
+// nil for nothing, as when nothing was ever saved.
+func CheckState(naa [16]byte, b []byte) error {
+	if b == nil {
+		return nil
+	}
+	_, err := decodeState(naa, b)
+	return err
+}
+
+// ErrStoreFull is what Save of a Store returns, wrapped, if there is no room for
+// more. Initiators are told that it lacks, not that something is broken.
+var ErrStoreFull = errors.New("there is no room for more reservations")
+
 // keeper writes the state of a unit to its store.
 type keeper struct {
 	store Store // nil: APTPL is refused

@@ -138,6 +138,9 @@ func TestSaveFails(t *testing.T) {
 	}
 	store.fails = true
 	wantSense(t, register(1, 1, 2), hardwareError, internalTargetFailure)
+	store.fails, store.err = false, fmt.Errorf("stick: %w", ErrStoreFull)
+	wantSense(t, register(1, 1, 2), illegalRequest, insufficientRegistration)
+	store.fails, store.err = true, nil
 	c.want("1 ", "")
 	if c.unit.reservations.state.aptpl {
 		t.Error("APTPL is on")

@@ -2,6 +2,7 @@ package scsi
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -206,6 +207,9 @@ func (u *Unit) persistentReserve(t *Task, req *prRequest) (Result, []<-chan stru
 		return t.check(c.bad), nil
 	}
 	if err := r.keeper.save(&c.state); err != nil {
+		if errors.Is(err, ErrStoreFull) {
+			return t.check(illegal(insufficientRegistration)), nil
+		}
 		return t.check(sense{key: hardwareError, code: internalTargetFailure}), nil
 	}
 	r.state = c.state
