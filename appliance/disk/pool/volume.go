@@ -94,13 +94,15 @@ func timeTag(prefix string, t time.Time) string { return prefix + strconv.Format
 // always one of its own.
 func identity(v lvm.LogicalVolume) string {
 	if kindOf(v) == snapshot {
-		return "snapshot " + v.UUID
+		return snapshotIdentity(v)
 	}
 	if id, ok := tagValue(v, idTag); ok {
 		return id
 	}
 	return v.UUID
 }
+
+func snapshotIdentity(v lvm.LogicalVolume) string { return "snapshot " + v.UUID }
 
 // blockOf is the size of a volume's blocks; 0: that of the disks.
 func blockOf(v lvm.LogicalVolume) int {

@@ -142,6 +142,7 @@ func TestVolumeCommands(t *testing.T) {
 					}
 				}
 				before, id := w.content(m), identityOf(m, "golden")
+				kept, _ := m.Identities("tank")
 				w.left = at
 				err := c.do(t.Context(), m)
 				if at < 0 && err != nil {
@@ -174,6 +175,15 @@ func TestVolumeCommands(t *testing.T) {
 				name := map[bool]string{true: "base", false: "golden"}[c.name == "rename" && !asBefore]
 				if now := identityOf(m, name); id != "" && now != id && now != "" {
 					t.Errorf("power cut at change %d: the identity was %s and is %s", at, id, now)
+				}
+				keeps, known := m.Identities("tank")
+				for _, x := range kept {
+					if c.name != "purge" && !strings.HasPrefix(x, "snapshot ") && (!known || !slices.Contains(keeps, x)) {
+						t.Errorf("power cut at change %d: nothing has the identity %s any more", at, x)
+					}
+				}
+				if c.name == "clone" && whole && (identityOf(m, "second") == id || !slices.Contains(keeps, identityOf(m, "second"))) {
+					t.Errorf("the clone's identity is %s, among %v", identityOf(m, "second"), keeps)
 				}
 				if (c.name == "revert" || c.name == "promote") && !slices.Contains(m.LUNs(), LUN{"tank", "golden", "vm", 3}) {
 					t.Errorf("power cut at change %d: LUNs %v", at, m.LUNs())
