@@ -14,6 +14,18 @@ type ReplaceDiskAnswer struct {
 	Pool string `json:"pool"`
 }
 
+// AcceptReservations has what is known of a pool's persistent reservations count,
+// though it may not be the newest.
+var AcceptReservations = Verb[AcceptReservationsRequest, AcceptReservationsAnswer]{"pool.reservations"}
+
+// AcceptReservationsRequest names the pool.
+type AcceptReservationsRequest struct {
+	Pool string `json:"pool"`
+}
+
+// AcceptReservationsAnswer says that its volumes are served.
+type AcceptReservationsAnswer struct{}
+
 // ScrubPool starts to compare the copies of a pool.
 var ScrubPool = Verb[ScrubPoolRequest, ScrubPoolAnswer]{"pool.scrub"}
 

@@ -14,7 +14,7 @@ import (
 )
 
 func (b *box) poolActions() []api.Action {
-	return []api.Action{api.AdoptPool.Handle(b.adoptPool), api.RepairPool.Handle(b.repairPool)}
+	return []api.Action{api.AdoptPool.Handle(b.adoptPool), api.RepairPool.Handle(b.repairPool), api.AcceptReservations.Handle(b.acceptReservations)}
 }
 
 // adoptPool writes a pool that is on offer into the configuration and goes over

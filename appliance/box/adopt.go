@@ -124,9 +124,10 @@ func (b *box) keepCopies(ctx context.Context) error {
 	}
 	return task.Run(ctx,
 		task.Func("copies of the stick", func(ctx context.Context) error {
-			b.copies.run(ctx, func() []byte { return b.settings().file })
+			b.copies.run(ctx)
 			return nil
 		}),
+		task.Func("reservations", b.reservations.tend),
 		task.Func("stick", b.watchStick),
 		task.Func("adoption", func(ctx context.Context) error {
 			tick := time.NewTicker(time.Second)

@@ -132,6 +132,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	b.pools = pool.New(po)
 	b.copies = b.newCopies()
+	b.reservations = b.newReservations()
 	b.updates = newUpdates(b)
 	tasks := []task.Task{
 		b.network,
@@ -163,18 +164,19 @@ func Release(ctx context.Context, o Options) error {
 // box is the appliance while it runs. Its fields are set before the tasks
 // start, and only inForce changes afterwards.
 type box struct {
-	o       *Options
-	log     *slog.Logger
-	started time.Time
-	boot    *bootPhases
-	stick   *stick // nil if there is none
-	inForce atomic.Pointer[settings]
-	portal  string // see advertised
-	network *network.Manager
-	pools   *pool.Manager
-	storage *storage
-	copies  *copies
-	adopted chan struct{} // filled when a configuration was adopted
+	o            *Options
+	log          *slog.Logger
+	started      time.Time
+	boot         *bootPhases
+	stick        *stick // nil if there is none
+	inForce      atomic.Pointer[settings]
+	portal       string // see advertised
+	network      *network.Manager
+	pools        *pool.Manager
+	storage      *storage
+	copies       *copies
+	reservations *reservations
+	adopted      chan struct{} // filled when a configuration was adopted
 
 	updates *updates
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,12 +17,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
-	"golang.org/x/sys/unix"
-
 	"sanstick/appliance/disk/pool"
 	"sanstick/appliance/disk/stickcopy"
-	"sanstick/appliance/status"
 )
 
 // The stick may die, so every disk of a configured pool keeps a copy of what is
@@ -32,8 +29,9 @@ import (
 // appliance from another.
 const idName = "sanstick/appliance-id"
 
-// copiedFiles are what a copy holds, besides the ID.
-var copiedFiles = [...]string{configName, lastGoodName, poolsName, mendingName}
+// copiedFiles are what a copy holds, besides the ID. Reservations aren't read from
+// the stick for it: there may be newer ones.
+var copiedFiles = [...]string{configName, lastGoodName, poolsName, mendingName, reservationsName}
 
 const (
 	// copyPeriod is how often is looked whether disks and copies are in line.
@@ -50,10 +48,24 @@ type copies struct {
 	now   func() time.Time
 	log   *slog.Logger
 	poke  chan struct{}
+	// inForce is the configuration file that is in force; nil if that isn't the
+	// user's own. Only a stick that has that very file is copied: not one that was put
+	// in the place of another, and not what is being edited.
+	inForce func() []byte
+	// learn is told of each copy on a disk of a configured pool before another is
+	// written there; an error keeps that from being done.
+	learn func(pool string, c stickcopy.Copy) error
+	// reservations is the newest file with them, nil if there are none.
+	reservations func() ([]byte, error)
 	// patience is how long one round waits for disks.
 	patience time.Duration
 
+	rounds sync.Mutex // held while a round goes on; before mu
+
 	mu   sync.Mutex
+	work sync.WaitGroup    // goroutines that ask disks
+	over bool              // no more of them are started
+	ours string            // the stick's ID, once it is known
 	busy map[string]bool   // disks that are being read or written, by path and name
 	last map[string]kept   // by path and name, what was found or written last
 	fail map[string]string // by the same, why nothing can be kept there
@@ -70,15 +82,19 @@ type kept struct {
 func newCopies(dir string, write func(func() error) error, areas func() []pool.StickArea, log *slog.Logger) *copies {
 	return &copies{
 		dir: dir, write: write, areas: areas, open: stickcopy.Open, now: time.Now, log: log, poke: make(chan struct{}, 1), patience: copyPatience,
+		inForce: func() []byte { return nil }, learn: func(string, stickcopy.Copy) error { return nil }, reservations: func() ([]byte, error) { return nil, nil },
 		busy: map[string]bool{}, last: map[string]kept{}, fail: map[string]string{},
 	}
 }
 
 func (b *box) newCopies() *copies {
-	if b.stick == nil {
-		return newCopies("", nil, b.pools.StickAreas, b.log)
+	c := newCopies("", nil, b.pools.StickAreas, b.log)
+	if b.stick != nil {
+		c = newCopies(b.o.StickDir, b.stick.write, b.pools.StickAreas, b.log)
+		c.ours, _ = c.readID() // which is tried again
 	}
-	return newCopies(b.o.StickDir, b.stick.write, b.pools.StickAreas, b.log)
+	c.inForce = func() []byte { return b.settings().file }
+	return c
 }
 
 // changed is told that what is on the stick, or the disks, may have changed.
@@ -89,17 +105,13 @@ func (c *copies) changed() {
 	}
 }
 
-// run keeps the copies in line until ctx ends. inForce is the configuration file
-// that is in force; nil if that isn't the user's own. Only a stick that has that
-// very file is copied: not one that was put in the place of another, and not what
-// is being edited.
-func (c *copies) run(ctx context.Context, inForce func() []byte) {
+// run keeps the copies in line until ctx ends.
+func (c *copies) run(ctx context.Context) {
 	tick := time.NewTicker(copyPeriod)
 	defer tick.Stop()
-	var work sync.WaitGroup
-	defer work.Wait()
+	defer c.end()
 	for {
-		c.round(ctx, &work, inForce())
+		c.round(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -109,12 +121,19 @@ func (c *copies) run(ctx context.Context, inForce func() []byte) {
 	}
 }
 
-// round reads the areas that aren't known yet, and then writes to those of the
-// configured pools that have another copy than they should.
-func (c *copies) round(ctx context.Context, work *sync.WaitGroup, inForce []byte) {
-	areas := c.areas()
+// end waits for the disks that are being asked. No others are asked afterwards.
+func (c *copies) end() {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	c.work.Wait()
+}
+
+// read reads the areas that aren't known yet. areas are all that there are.
+func (c *copies) read(ctx context.Context) (areas []pool.StickArea) {
+	areas = c.areas()
 	c.forget(areas)
-	c.each(ctx, work, areas, func(a pool.StickArea, k kept, known bool) (kept, error) {
+	c.each(ctx, areas, func(a pool.StickArea, k kept, known bool) (kept, error) {
 		if known {
 			return k, nil
 		}
@@ -124,26 +143,125 @@ func (c *copies) round(ctx context.Context, work *sync.WaitGroup, inForce []byte
 		}
 		return kept{a, got}, err
 	})
-	if inForce == nil || c.dir == "" || ctx.Err() != nil || !slices.ContainsFunc(areas, func(a pool.StickArea) bool { return a.Configured }) {
-		return
+	return areas
+}
+
+// readAll is read for who waits for no round.
+func (c *copies) readAll() {
+	c.rounds.Lock()
+	defer c.rounds.Unlock()
+	c.read(context.Background())
+}
+
+// round reads the areas that aren't known yet, and then writes to those of the
+// configured pools that have another copy than they should. took are the areas that
+// have that then, with the reservations that there were at the call, by their keys.
+func (c *copies) round(ctx context.Context) (took map[string]bool) {
+	c.rounds.Lock()
+	defer c.rounds.Unlock()
+	areas := c.read(ctx)
+	if c.dir == "" || ctx.Err() != nil || !slices.ContainsFunc(areas, func(a pool.StickArea) bool { return a.Configured }) {
+		return nil
 	}
-	want, err := c.current(inForce)
-	c.mu.Lock()
-	said := c.why
-	c.why = err
-	c.mu.Unlock()
-	if err != nil {
-		if said == nil || said.Error() != err.Error() {
-			c.log.Warn("Cannot keep copies of the stick", "error", err)
+	unclear := map[string]error{} // areas with reservations that can't be read
+	for _, a := range areas {
+		if k, known := c.known(a); known && a.Configured {
+			if err := c.learn(a.Pool, k.copy); err != nil {
+				unclear[key(a)] = err
+			}
 		}
-		return
 	}
-	c.each(ctx, work, areas, func(a pool.StickArea, k kept, known bool) (kept, error) {
-		if !known || !a.Configured || k.copy.Same(want) {
+	want, ok := c.wanted()
+	if !ok {
+		return nil
+	}
+	c.each(ctx, areas, func(a pool.StickArea, k kept, known bool) (kept, error) {
+		if !known || !a.Configured {
+			return k, nil
+		}
+		if err := unclear[key(a)]; err != nil {
+			return k, fmt.Errorf("cannot keep a copy of the stick on disk %s: it has reservations that can't be read: %w", a.Disk, err)
+		}
+		if k.copy.Same(want) {
 			return k, nil
 		}
 		return kept{a, want}, stickcopy.Write(c.open, a.Area, want)
 	})
+	took = map[string]bool{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range areas {
+		if k, known := c.last[key(a)]; known && a.Configured && k.copy.Same(want) {
+			took[key(a)] = true
+		}
+	}
+	return took
+}
+
+// wanted is what the disks should keep: what is on the stick, or, if that is gone or
+// has something else, what was on it last, with the reservations that there are now.
+func (c *copies) wanted() (stickcopy.Copy, bool) {
+	reservations, tooLong := c.reservations()
+	inForce := c.inForce()
+	err := errOther
+	var want stickcopy.Copy
+	if inForce != nil {
+		want, err = c.current(inForce)
+	}
+	c.mu.Lock()
+	said := c.why
+	c.why = err
+	if inForce == nil {
+		c.why = nil // the configuration's problems say why
+	}
+	if tooLong != nil {
+		c.why = tooLong
+	}
+	c.mu.Unlock()
+	if tooLong != nil {
+		return want, false
+	}
+	if err != nil {
+		if inForce != nil && (said == nil || said.Error() != err.Error()) {
+			c.log.Warn("Cannot keep copies of what is on the stick", "error", err)
+		}
+		var ok bool
+		if want, ok = c.before(); !ok {
+			return want, false
+		}
+	}
+	if reservations == nil {
+		delete(want.Files, reservationsName)
+	} else {
+		want.Files[reservationsName] = reservations
+	}
+	return c.newest(want), true
+}
+
+// before is a copy of what was on the stick last, as far as that is known.
+func (c *copies) before() (x stickcopy.Copy, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if x = c.want; x.Appliance == "" {
+		for _, k := range c.last {
+			if k.area.Configured && k.copy.Appliance == c.ours && k.copy.Generation >= x.Generation {
+				x = k.copy
+			}
+		}
+	}
+	if x.Appliance == "" {
+		return x, false
+	}
+	x.Files, x.Time = maps.Clone(x.Files), c.now().UTC().Truncate(time.Second)
+	return x, true
+}
+
+// known is what was found in an area, or written to it, last.
+func (c *copies) known(a pool.StickArea) (kept, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, ok := c.last[key(a)]
+	return k, ok
 }
 
 func key(a pool.StickArea) string { return a.Path + " " + a.Disk }
@@ -162,7 +280,7 @@ func (c *copies) forget(areas []pool.StickArea) {
 
 // each does something with all areas at once, and waits for the disks that
 // answer in time. What it returns is noted.
-func (c *copies) each(ctx context.Context, work *sync.WaitGroup, areas []pool.StickArea, do func(a pool.StickArea, k kept, known bool) (kept, error)) {
+func (c *copies) each(ctx context.Context, areas []pool.StickArea, do func(a pool.StickArea, k kept, known bool) (kept, error)) {
 	var round sync.WaitGroup
 	for _, a := range areas {
 		c.mu.Lock()
@@ -170,15 +288,15 @@ func (c *copies) each(ctx context.Context, work *sync.WaitGroup, areas []pool.St
 		if known {
 			k.area = a // the pool's name may have changed
 		}
-		busy := c.busy[key(a)]
-		c.busy[key(a)] = true
-		c.mu.Unlock()
-		if busy {
+		if c.busy[key(a)] || c.over {
+			c.mu.Unlock()
 			continue
 		}
-		round.Add(1)
-		work.Go(func() {
-			defer round.Done()
+		c.busy[key(a)] = true
+		c.work.Add(1)
+		c.mu.Unlock()
+		round.Go(func() {
+			defer c.work.Done()
 			k, err := do(a, k, known)
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -211,7 +329,7 @@ func (c *copies) each(ctx context.Context, work *sync.WaitGroup, areas []pool.St
 // errOther says that the stick's file isn't the one in force.
 var errOther = errors.New("the configuration on the stick isn't the one that is in force")
 
-// current is what is on the stick now, newer than everything that is known.
+// current is what is on the stick now, but for its generation and reservations.
 func (c *copies) current(inForce []byte) (stickcopy.Copy, error) {
 	if b, err := readBounded(filepath.Join(c.dir, configName)); err != nil {
 		return stickcopy.Copy{}, err
@@ -229,7 +347,7 @@ func (c *copies) current(inForce []byte) (stickcopy.Copy, error) {
 	x := stickcopy.Copy{Appliance: id, Hostname: host, Time: c.now().UTC().Truncate(time.Second), Files: map[string][]byte{}}
 	for _, name := range copiedFiles {
 		b, err := readBounded(filepath.Join(c.dir, name))
-		if errors.Is(err, fs.ErrNotExist) && name != configName {
+		if name == reservationsName || errors.Is(err, fs.ErrNotExist) && name != configName {
 			continue
 		}
 		if err != nil {
@@ -238,6 +356,12 @@ func (c *copies) current(inForce []byte) (stickcopy.Copy, error) {
 		x.Files[name] = b
 	}
 	x.Files[configName] = inForce // whatever was written meanwhile
+	return x, nil
+}
+
+// newest gives a copy a generation above everything that is known, and notes that
+// all disks should have it. One that is known already stays as it is.
+func (c *copies) newest(x stickcopy.Copy) stickcopy.Copy {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var newest stickcopy.Copy
@@ -252,23 +376,50 @@ func (c *copies) current(inForce []byte) (stickcopy.Copy, error) {
 		x.Generation = newest.Generation + 1
 	}
 	c.want = x
-	return x, nil
+	return x
 }
 
 // id reads the appliance's ID from the stick, or makes one.
 func (c *copies) id() (string, error) {
-	path := filepath.Join(c.dir, idName)
-	b, err := readBounded(path)
-	if id := strings.TrimSpace(string(b)); err == nil && len(id) == 32 {
-		return id, nil
+	id, err := c.readID()
+	if err != nil {
+		return "", err
 	}
+	if id == "" {
+		var random [16]byte
+		_, _ = rand.Read(random[:]) // never fails
+		id = hex.EncodeToString(random[:])
+		if err := c.put(map[string][]byte{idName: []byte(id + "\n")}); err != nil {
+			return "", err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ours = id
+	return id, nil
+}
+
+// own tells whether the stick that is here is this appliance's.
+func (c *copies) own() error {
+	id, err := c.readID()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil && c.ours != "" && id != c.ours {
+		err = errForeignStick
+	}
+	return err
+}
+
+// readID reads the ID, which is empty if there is none.
+func (c *copies) readID() (string, error) {
+	b, err := readBounded(filepath.Join(c.dir, idName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	id := hex.EncodeToString(random[:])
-	return id, c.put(map[string][]byte{idName: []byte(id + "\n")})
+	if id := strings.TrimSpace(string(b)); len(id) == 32 {
+		return id, nil
+	}
+	return "", nil
 }
 
 // put writes files to the stick, each as a whole; the configuration comes last.
@@ -285,105 +436,10 @@ func (c *copies) put(files map[string][]byte) error {
 	}
 	return c.write(func() error {
 		for _, name := range names {
-			path := filepath.Join(c.dir, filepath.FromSlash(name))
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				return err
-			}
-			if err := renameio.WriteFile(path, files[name], 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+			if err := replaceFile(filepath.Join(c.dir, filepath.FromSlash(name)), files[name]); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-}
-
-// found lists the newest copy of each appliance that disks keep, with the disks
-// that keep any of it. all is false if a disk hasn't answered yet.
-func (c *copies) found() (list []keptBy, all bool) {
-	areas := c.areas()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all = true
-	for _, a := range areas {
-		k, ok := c.last[key(a)]
-		if !ok {
-			all = false
-			continue
-		}
-		if k.copy.Appliance == "" {
-			continue
-		}
-		i := slices.IndexFunc(list, func(l keptBy) bool { return l.copy.Appliance == k.copy.Appliance })
-		if i < 0 {
-			list, i = append(list, keptBy{copy: k.copy}), len(list)
-		}
-		l := &list[i]
-		if k.copy.Generation > l.copy.Generation {
-			l.copy = k.copy
-		}
-		l.disks = append(l.disks, a.Disk)
-		if !slices.Contains(l.pools, a.Pool) {
-			l.pools = append(l.pools, a.Pool)
-		}
-	}
-	return list, all
-}
-
-// keptBy is an appliance's newest copy.
-type keptBy struct {
-	copy         stickcopy.Copy
-	disks, pools []string
-}
-
-func (k keptBy) String() string {
-	return fmt.Sprintf("that of appliance %s, of %s, on disk %s (pool %s)", k.copy.Hostname, k.copy.Time.Format("2006-01-02 15:04 UTC"),
-		strings.Join(k.disks, ", "), strings.Join(k.pools, ", "))
-}
-
-// problems says what a person should know. blank says that the stick has no
-// configuration.
-func (c *copies) problems(blank bool) []status.Problem {
-	var out []status.Problem
-	if list, _ := c.found(); blank && c.dir != "" {
-		for _, k := range list {
-			out = append(out, status.Problem{
-				Health: status.Degraded, What: "this stick has no configuration, and one is kept: " + k.String(),
-				Do: "to go on with it: sanctl config adopt",
-			})
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// A stick that is write-protected has no ID that could be kept; somebody wants it so.
-	quiet := errors.Is(c.why, errOther) || errors.Is(c.why, errGone) || errors.Is(c.why, unix.EROFS) || errors.Is(c.why, unix.EACCES)
-	if c.why != nil && !quiet {
-		out = append(out, status.Problem{Health: status.Degraded, What: "cannot keep copies of the stick: " + c.why.Error(), Do: "see what is said of the stick"})
-	}
-	for _, why := range c.fail {
-		out = append(out, status.Problem{Health: status.Degraded, What: why, Do: "see what is said of that disk; it is tried again"})
-	}
-	slices.SortFunc(out, func(a, b status.Problem) int { return strings.Compare(a.What, b.What) })
-	return out
-}
-
-// holders are the disks that keep what is on the stick now.
-func (c *copies) holders() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []string
-	for _, k := range c.last {
-		if c.want.Appliance != "" && k.copy.Same(c.want) {
-			all = append(all, k.area.Disk)
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-// other tells whether the file on the stick isn't the one in force, as far as
-// was seen.
-func (c *copies) other() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return errors.Is(c.why, errOther)
 }

@@ -95,13 +95,19 @@ func (r *copiesRig) put(t *testing.T, name, text string) {
 
 func (r *copiesRig) goRound(t *testing.T, inForce string) {
 	t.Helper()
-	var work sync.WaitGroup
-	var b []byte
-	if inForce != "" {
-		b = []byte(inForce)
+	r.use(inForce)
+	r.round(t.Context())
+	r.work.Wait()
+}
+
+// use says which configuration is in force.
+func (r *copiesRig) use(inForce string) {
+	r.inForce = func() []byte {
+		if inForce == "" {
+			return nil
+		}
+		return []byte(inForce)
 	}
-	r.round(t.Context(), &work, b)
-	work.Wait()
 }
 
 func newAreaDisks() *areaDisks {
@@ -171,10 +177,10 @@ func TestCopiesHang(t *testing.T) {
 	r := newCopiesRig(t, disks, true)
 	r.patience = 2 * time.Second
 	r.put(t, configName, "one")
-	var work sync.WaitGroup
+	r.use("one")
 	for range 2 {
 		start := time.Now()
-		r.round(t.Context(), &work, []byte("one"))
+		r.round(t.Context())
 		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("a round took %v", took)
 		}
@@ -189,7 +195,7 @@ func TestCopiesHang(t *testing.T) {
 	disks.hang = map[string]chan struct{}{}
 	disks.mu.Unlock()
 	close(stuck)
-	work.Wait()
+	r.work.Wait()
 	if p := r.problems(false); len(p) != 1 || !strings.Contains(p[0].What, "disk B: it doesn't answer") {
 		t.Errorf("problems %+v", p)
 	}

@@ -74,9 +74,15 @@ func writeJSON(path string, v any, write func(func() error) error) error {
 		return err
 	}
 	return write(func() error {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return err
-		}
-		return renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(path)))
+		return replaceFile(path, append(b, '\n'))
 	})
+}
+
+// replaceFile replaces a file in a directory that need not be there, whole or not at
+// all.
+func replaceFile(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }

@@ -48,6 +48,7 @@ func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
 		s.Config.Warnings = append(slices.Clip(s.Config.Warnings), memoryWarning)
 	}
 	s.Problems = append(s.Problems, stickProblems...)
+	s.Problems = append(s.Problems, b.reservations.problems()...)
 	s.Problems = append(s.Problems, b.copies.problems(c.Blank() && set.trusted)...)
 	slices.SortStableFunc(s.Problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })
 	s.Health = status.OK

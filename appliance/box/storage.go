@@ -292,13 +292,18 @@ func (s *storage) set(e *export, units []unit, served bool, err error) {
 	}
 }
 
-// volume finds an active volume, or a snapshot, by its name.
+// volume finds an active volume, or a snapshot, by its name. One of which it isn't
+// known who has reserved it is none.
 func (s *storage) volume(name string) (pool.Export, error) {
 	in := poolIn(s.box.settings().config)(name)
 	if in == "" {
 		return pool.Export{}, fmt.Errorf("volume %s is not configured", name)
 	}
-	return s.box.pools.Export(in, name)
+	v, err := s.box.pools.Export(in, name)
+	if err != nil {
+		return v, err
+	}
+	return v, s.box.reservations.check(in, naa(scsi.NAAFromUUID(v.Identity)))
 }
 
 // open opens the volume called name as a logical unit, or gives it one more
@@ -320,7 +325,10 @@ func (s *storage) open(name string) (*opened, error) {
 	}
 	naa := scsi.NAAFromUUID(v.Identity)
 	id := scsi.Identity{Vendor: "SANSTICK", Product: "VOLUME", Revision: "1", Serial: scsi.SerialFromUUID(v.Identity), NAA: naa}
-	o := scsi.UnitOptions{Identity: id, Thin: v.Thin && !v.ReadOnly, ReadOnly: v.ReadOnly}
+	o := scsi.UnitOptions{
+		Identity: id, Thin: v.Thin && !v.ReadOnly, ReadOnly: v.ReadOnly,
+		State: s.box.reservations.store(poolIn(s.box.settings().config)(name), naa),
+	}
 	if o.Thin {
 		o.Space = s.spaceOf(name)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func poolCommands() []command {
-	return []command{poolAdopt(), poolRepair()}
+	return []command{poolAdopt(), poolRepair(), poolReservations()}
 }
 
 func poolAdopt() command {
@@ -84,6 +84,39 @@ disks of the same size), that is the safest thing to do before this.`,
 			}
 			c.endProgress()
 			return c.print(a, fmt.Sprintf("The pool is in use again. What was damaged is kept as %s/%s.\nCheck the file systems on its volumes.\n", q.Pool, a.Kept))
+		},
+	}
+}
+
+func poolReservations() command {
+	var yes bool
+	return command{
+		name: "pool reservations", args: "POOL", min: 1, max: 1,
+		short: "serve volumes though reservations may be lost",
+		long: `
+Hosts of a cluster reserve the volumes that they share, so that only one of
+them writes, and may ask for reservations that outlast a loss of power. They
+are kept on the stick and on the disks of the pool. If what is found after a
+start may not be the newest (the stick's file is damaged, and a disk of the
+pool isn't here), the pool's volumes aren't served. sanctl status says so,
+and what is missing.
+
+This serves them with what was found. What was reserved, or given up, since
+then is forgotten: first make sure that no more than one host uses each
+volume, for instance by shutting down all nodes of the cluster.`,
+		options:  func(f *flag.FlagSet) { f.BoolVar(&yes, "yes", false, "don't ask") },
+		examples: []string{"sanctl pool reservations tank"},
+		see:      []string{"status"},
+		run: func(ctx context.Context, c *call) error {
+			q := api.AcceptReservationsRequest{Pool: c.args[0]}
+			if err := c.confirm(yes, "The newest reservations of the volumes of pool "+q.Pool+" may be lost.", q.Pool); err != nil {
+				return err
+			}
+			a, err := api.AcceptReservations.Call(ctx, c.client, q, c.showProgress)
+			if err != nil {
+				return err
+			}
+			return c.print(a, "The volumes of pool "+q.Pool+" are served with the reservations that were found\n")
 		},
 	}
 }
