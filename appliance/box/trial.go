@@ -109,8 +109,15 @@ func orText(s, otherwise string) string {
 // onTrial keeps the version that runs once it is as good as the one before, or
 // restarts the machine with that.
 func (u *updates) onTrial(ctx context.Context) error {
+	record := u.manager.Status().Record
+	if record.Reason != "" { // it was given up before the daemon started again
+		u.box.log.Error("The version on trial isn't kept; going back", "why", record.Reason)
+		u.askRestart()
+		<-ctx.Done()
+		return nil
+	}
 	var before *baseline
-	if raw := u.manager.Status().Record.Before; len(raw) > 0 {
+	if raw := record.Before; len(raw) > 0 {
 		before = new(baseline)
 		if err := json.Unmarshal(raw, before); err != nil {
 			u.box.log.Error("Cannot tell how the appliance was before the update", "error", err)

@@ -235,6 +235,9 @@ func TestUpdate(t *testing.T) {
 	if err := m.Fail("pool tank is failed"); err != nil {
 		t.Fatal(err)
 	}
+	if err := m.Confirm(t.Context()); err == nil {
+		t.Error("a version that was given up is kept")
+	}
 	m = d.boot(t)
 	wantStatus(t, m, SlotB, Fallback, FellBack, "v1")
 	if r := m.Status().Record; r.Reason != "pool tank is failed" || r.Version != "v1" || r.From != "v2" {

@@ -103,18 +103,21 @@ func (s State) Confirm(now time.Time) (State, error) {
 	if s.Record.Phase != Trying {
 		return s, wrong("confirm", s.Record.Phase)
 	}
+	if s.Record.Reason != "" {
+		return s, fmt.Errorf("cannot confirm an update that is given up: %s", s.Record.Reason)
+	}
 	s.Env = s.Env.Plain(s.Record.Slot)
 	s.Record.Phase, s.Record.Ended, s.Record.Before = Confirmed, now, nil
 	return s, nil
 }
 
-// Fail notes why the slot on trial isn't to be kept. The next boot falls back;
-// only Record is written.
+// Fail notes why the slot on trial isn't to be kept, if nobody has before. It
+// can't be confirmed any more, the next boot falls back; only Record is written.
 func (s State) Fail(reason string) (State, error) {
 	if s.Record.Phase != Trying {
 		return s, wrong("give up", s.Record.Phase)
 	}
-	s.Record.Reason = reason
+	s.Record.Reason = cmpOr(s.Record.Reason, reason)
 	return s, nil
 }
 

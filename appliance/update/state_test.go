@@ -125,6 +125,15 @@ func TestTransitions(t *testing.T) {
 	if s.Record.Phase != Trying || s.Record.Reason != "because" {
 		t.Errorf("failed: %+v", s.Record)
 	}
+	if n, err = s.Confirm(day); err == nil || !strings.Contains(err.Error(), "because") || cmp.Diff(s, n) != "" {
+		t.Errorf("confirmed after it was given up: %+v, %v", n, err)
+	}
+	n, err = s.Fail("of something else")
+	step("fail again", n, err)
+	if s.Record.Reason != "because" {
+		t.Errorf("failed again: %+v", s.Record)
+	}
+	s.Record.Reason = ""
 	n, err = s.Confirm(day)
 	step("confirm", n, err)
 	if diff := cmp.Diff(Env{Active: SlotB, Others: s.Env.Others}, s.Env); diff != "" || s.Record.Phase != Confirmed {

@@ -1,0 +1,76 @@
+package box
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sanstick/appliance/status"
+	"sanstick/appliance/update"
+)
+
+// plainVolume is a boot volume that is a directory.
+type plainVolume string
+
+func (v plainVolume) Use(_ context.Context, _ bool, f func(dir string) error) error {
+	return f(string(v))
+}
+
+// booted is an appliance that finds itself booted like that, with this
+// environment block and this record of updates.
+func booted(t *testing.T, boot update.Boot, env string, r update.Record) *updates {
+	t.Helper()
+	v, _ := bootStick(t)
+	dir := t.TempDir()
+	block := "# GRUB Environment Block\n" + env
+	path := filepath.Join(dir, update.EnvName)
+	err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(block+strings.Repeat("#", 512-len(block))), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &Options{Log: slog.New(slog.DiscardHandler), Socket: filepath.Join(t.TempDir(), "api.sock")}
+	u := &updates{box: &box{o: o, log: o.Log}, volume: v, boot: boot, restart: make(chan struct{}, 1)}
+	u.manager = update.New(update.Options{
+		Volume: plainVolume(dir), Boot: boot, Running: update.Release{Version: "v2"},
+		Load: func() ([]byte, error) { return record, nil }, Save: func(b []byte) error { record = b; return nil },
+	})
+	return u
+}
+
+// outcome is what the appliance does within a moment.
+func (u *updates) outcome(t *testing.T) (restarts, kept bool, problems []status.Problem) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := u.run(ctx); err != nil {
+		t.Error(err)
+	}
+	_, err := os.Stat(filepath.Join(filepath.Dir(u.box.o.Socket), confirmedName))
+	select {
+	case <-u.restart:
+		restarts = true
+	default:
+	}
+	_, problems = u.status()
+	return restarts, err == nil, problems
+}
+
+// A version that was given up is gone back from, though the appliance has
+// started again before the machine did.
+func TestGivenUp(t *testing.T) {
+	u := booted(t, update.Boot{Slot: update.SlotB, Mode: update.Try, ID: "2"}, "active=a\nnext=b\nleft=0\n",
+		update.Record{Phase: update.Trying, Slot: update.SlotB, Version: "v2", Starts: 1, Reason: "somebody has gone back"})
+	if restarts, kept, _ := u.outcome(t); !restarts || kept {
+		t.Errorf("restarts %v, kept %v", restarts, kept)
+	}
+}
