@@ -207,6 +207,19 @@ func (m *Manager) lock() (unlock func(), err error) {
 	return m.busy.Unlock, nil
 }
 
+// lockIdle is lock for the beginning of another update. During a trial it is
+// refused at once: Confirm needs the lock, and updates may take long.
+func (m *Manager) lockIdle() (unlock func(), err error) {
+	if unlock, err = m.lock(); err != nil {
+		return nil, err
+	}
+	if err := m.get().mayBegin(m.o.Boot); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
 // Wanted says what a person wants of an update.
 type Wanted struct {
 	AllowOlder bool // also a version that is older than the running one
@@ -217,7 +230,7 @@ type Wanted struct {
 // there then. Nothing boots it until Arm. Whatever happens, the running slot
 // stays as it is and boots. progress tells what is done, and bytes.
 func (m *Manager) Install(ctx context.Context, r io.Reader, w Wanted, progress func(what string, done, total int64)) (Manifest, error) {
-	unlock, err := m.lock()
+	unlock, err := m.lockIdle()
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -347,7 +360,7 @@ func (m *Manager) abandon(ctx context.Context, cause error) error {
 // Reuse makes ready what is in the slot that doesn't run: the version before,
 // or one that fell back. All of it is read and compared first.
 func (m *Manager) Reuse(ctx context.Context, w Wanted, progress func(what string, done, total int64)) (Manifest, error) {
-	unlock, err := m.lock()
+	unlock, err := m.lockIdle()
 	if err != nil {
 		return Manifest{}, err
 	}

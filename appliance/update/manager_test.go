@@ -214,9 +214,15 @@ func TestUpdate(t *testing.T) {
 	if string(m.Status().Record.Before) == "" {
 		t.Error("what was before is lost")
 	}
-	if err := install(t, m, bundle(t, release("v3", day), keyA), Wanted{}); !errors.Is(err, ErrRefused) {
+	// Nothing is read for it: a client that stalls would keep the trial from its end.
+	if _, err := m.Install(t.Context(), iotest.ErrReader(errors.New("it is read")), Wanted{Schema: 1}, quiet); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "on trial itself") {
 		t.Errorf("an update during a trial: %v", err)
 	}
+	d.fail = errors.New("it is read")
+	if _, err := m.Reuse(t.Context(), Wanted{Schema: 1}, quiet); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "on trial itself") {
+		t.Errorf("going back to the other slot during a trial: %v", err)
+	}
+	d.fail = nil
 	if err := m.Confirm(t.Context()); err != nil {
 		t.Fatal(err)
 	}

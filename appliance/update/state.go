@@ -65,11 +65,19 @@ func cmpOr(s, otherwise string) string {
 	return s
 }
 
+// mayBegin tells why no update can Begin now.
+func (s State) mayBegin(running Boot) error {
+	if s.Record.Phase == Trying || running.Mode == Try && s.Env.Next == running.Slot {
+		return &Refusal{"the version that runs is on trial itself", "wait until it is confirmed (sanctl update status), or go back (sanctl update rollback)"}
+	}
+	return nil
+}
+
 // Begin gives the slot that doesn't run to another version: from now on only
 // the running one boots. Env is written first, then Record, then the slot.
 func (s State) Begin(running Boot, version, from string, now time.Time) (State, error) {
-	if s.Record.Phase == Trying || running.Mode == Try && s.Env.Next == running.Slot {
-		return s, &Refusal{"the version that runs is on trial itself", "wait until it is confirmed (sanctl update status), or go back (sanctl update rollback)"}
+	if err := s.mayBegin(running); err != nil {
+		return s, err
 	}
 	return State{
 		Env:    s.Env.Plain(running.Slot),
