@@ -173,12 +173,25 @@ func (b *bringer) step(ctx context.Context, pool string, step Step) error {
 	}
 	b.m.forget(written...)
 	defer b.m.forget(written...) // somebody may have looked in between
+	b.m.setDoing(pool, step.String())
+	defer b.m.setDoing(pool, "")
 	if err := b.m.apply(ctx, step); err != nil {
 		return err
 	}
 	b.stages.add(stageOf(step), start, time.Now())
 	b.m.o.Log.Info(step.String(), "pool", pool, "risk", step.Risk(), "took", time.Since(start).Round(time.Millisecond))
 	return nil
+}
+
+// setDoing notes what is being done to a pool; nothing, if what is empty.
+func (m *Manager) setDoing(pool, what string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if what == "" {
+		m.doing = without(m.doing, pool)
+	} else {
+		m.doing = with(m.doing, pool, what)
+	}
 }
 
 // stepProblem says what a step's failure means. A volume that couldn't be

@@ -83,6 +83,7 @@ type Manager struct {
 	stages   stages                      // of the last Bring
 	facts    Facts                       // as read last; replaced as a whole
 	problems map[string][]status.Problem // by pool
+	doing    map[string]string           // by pool: the step that goes on
 	active   map[string]bool             // device-mapper devices, as read last
 	space    map[string]spaceView        // by pool, as the guard saw it last
 	cleared  map[string]clearedSoFar     // by UUID of volumes that are being cleared

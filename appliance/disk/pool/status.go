@@ -17,7 +17,7 @@ import (
 // that is going on.
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
-	v := view{specs: m.specs, facts: m.facts, problems: m.problems, seen: m.space, celsius: m.celsius, cleared: m.cleared, silence: m.silences(), slowness: m.slownesses(), at: time.Now()}
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems, doing: m.doing, seen: m.space, celsius: m.celsius, cleared: m.cleared, silence: m.silences(), slowness: m.slownesses(), at: time.Now()}
 	untidy := m.untidy
 	m.mu.Unlock()
 
@@ -56,6 +56,7 @@ type view struct {
 	facts    Facts       // as of when LVM's state was read
 	now      []disk.Disk // the disks that are here now
 	problems map[string][]status.Problem
+	doing    map[string]string     // by pool: the step that goes on
 	devices  map[string]lvm.Device // by device-mapper's name
 	seen     map[string]spaceView  // by pool
 	at       time.Time
@@ -100,16 +101,24 @@ func (v view) pool(s Spec) (status.Pool, []status.Problem) {
 	} else {
 		p.Health, p.Sync = status.Failed, 0
 		if len(planned) == 0 { // it is being brought up
-			note(status.Failed, "isn't up yet", "wait for its disks")
+			note(v.idle(s.Name, "isn't up yet", "wait for its disks"))
 		}
 	}
 	for _, x := range planned {
 		tell(x.Health, x.What)
 	}
 	if p.Health != status.Failed && !v.running(s.Name) {
-		note(status.Failed, "isn't active", "see the log")
+		note(v.idle(s.Name, "isn't active", "see the log"))
 	}
 	return p, append(problems, planned...)
+}
+
+// idle is why a pool isn't active, for note: what is being done, or else detail.
+func (v view) idle(name, detail, do string) (status.Health, string, string) {
+	if step := v.doing[name]; step != "" {
+		return status.Failed, "isn't active yet: " + step, "wait: this goes on by itself"
+	}
+	return status.Failed, detail, do
 }
 
 // members sorts the pool's disks into those that are here and those that are

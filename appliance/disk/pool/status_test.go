@@ -63,6 +63,10 @@ func TestHealth(t *testing.T) {
 			if (len(problems) == 0) != (tt.health == status.OK) {
 				t.Errorf("problems %+v", problems)
 			}
+			v.doing = map[string]string{"tank": "create volume v"}
+			if p, _ := v.pool(Spec{Name: "tank", Layout: Mirror}); strings.Contains(p.Detail, "isn't active yet: create volume v") != (tt.name == "inactive") {
+				t.Errorf("while something is being done: %q", p.Detail)
+			}
 			if len(p.Volumes) != 1 || !p.Volumes[0].Unreferenced || p.Promised != 512<<20 {
 				t.Errorf("volumes %+v", p.Volumes)
 			}
