@@ -148,6 +148,9 @@ func (u *updates) restarts(ctx context.Context) error {
 // again.
 const bootSlack = 30 * time.Second
 
+// startPeriod is after what time a trial looks at the stick again.
+const startPeriod = 5 * time.Second
+
 // run finds out what has become of the last update, and sees a trial through.
 func (u *updates) run(ctx context.Context) error {
 	if u.manager == nil {
@@ -166,14 +169,30 @@ func (u *updates) run(ctx context.Context) error {
 	if err := u.volume.Repair(ctx); err != nil && ctx.Err() == nil {
 		u.box.log.Error("The boot volume may be damaged", "error", err)
 	}
-	if err := u.manager.Start(ctx); err != nil && ctx.Err() == nil {
-		u.box.log.Error("Cannot tell what has become of the last update", "error", err)
-	}
-	if s := u.manager.Status(); u.boot.Mode == update.Try && s.Err == nil {
-		if s.Record.Phase == update.Trying {
-			return u.onTrial(ctx)
+	for {
+		err := u.manager.Start(ctx)
+		if err == nil || ctx.Err() != nil {
+			break
 		}
-		u.tellInit() // it was confirmed before the daemon started again
+		u.box.log.Error("Cannot tell what has become of the last update", "error", err)
+		if u.boot.Mode != update.Try {
+			break
+		}
+		// A trial must be seen through. If this goes on, process 1 ends it.
+		select {
+		case <-ctx.Done():
+		case <-time.After(startPeriod):
+		}
+	}
+	if s := u.manager.Status(); u.boot.Mode == update.Try && s.Err == nil && ctx.Err() == nil {
+		switch {
+		case s.Record.Phase == update.Trying:
+			return u.onTrial(ctx)
+		case s.Kept:
+			u.tellInit() // it was confirmed before the daemon started again
+		default:
+			u.box.log.Error("This version is on trial, and the stick doesn't say so; process 1 goes back, unless it was confirmed before")
+		}
 	}
 	<-ctx.Done()
 	return nil

@@ -74,3 +74,27 @@ func TestGivenUp(t *testing.T) {
 		t.Errorf("restarts %v, kept %v", restarts, kept)
 	}
 }
+
+// Process 1 hears that a version on trial is kept only if the stick says so.
+func TestKeptIsSeen(t *testing.T) {
+	tryB := update.Boot{Slot: update.SlotB, Mode: update.Try, ID: "2"}
+	confirmed := update.Record{Phase: update.Confirmed, Slot: update.SlotB, Version: "v2"}
+	for _, tt := range []struct {
+		name     string
+		env      string
+		record   update.Record
+		kept     bool
+		problems int
+	}{
+		{"confirmed before the daemon started again", "active=b\n", confirmed, true, 0},
+		{"confirmed, the record is lost", "active=b\n", update.Record{}, true, 0},
+		{"no environment block", "what is this\n", update.Record{Phase: update.Armed, Slot: update.SlotB, Version: "v2"}, false, 1},
+		{"another stick", "active=a\n", update.Record{}, false, 0},
+		{"another update is armed", "active=b\nnext=a\nleft=1\n", update.Record{Phase: update.Armed, Slot: update.SlotA, Boot: "2"}, false, 0},
+	} {
+		restarts, kept, problems := booted(t, tryB, tt.env, tt.record).outcome(t)
+		if restarts || kept != tt.kept || len(problems) != tt.problems {
+			t.Errorf("%s: restarts %v, kept %v, problems %v", tt.name, restarts, kept, problems)
+		}
+	}
+}

@@ -70,6 +70,7 @@ type Status struct {
 	Boot   Boot
 	Record Record
 	Other  string // version in the slot that doesn't run; empty: none
+	Kept   bool   // the boot loader was seen to start what runs the next time, too
 	Err    error  // why the slots can't be used
 }
 
@@ -77,7 +78,11 @@ type Status struct {
 func (m *Manager) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Status{Known: m.started, Boot: m.o.Boot, Record: m.state.Record, Other: m.others.Version, Err: m.failed}
+	e := m.state.Env
+	return Status{
+		Known: m.started, Boot: m.o.Boot, Record: m.state.Record, Other: m.others.Version, Err: m.failed,
+		Kept: m.started && m.failed == nil && e.Active == m.o.Boot.Slot && !e.Armed(),
+	}
 }
 
 func (m *Manager) get() State {
@@ -93,7 +98,7 @@ func (m *Manager) set(s State) {
 }
 
 // Start finds out what has become of the last update, and writes that down. It
-// is called at each start of the appliance.
+// is called at each start of the appliance, and may be called again if it fails.
 func (m *Manager) Start(ctx context.Context) error {
 	m.busy.Lock()
 	defer m.busy.Unlock()
@@ -110,6 +115,9 @@ func (m *Manager) start(ctx context.Context) error {
 	damaged := false
 	err := m.o.Volume.Use(ctx, false, func(dir string) (err error) {
 		if s.Env, err = ReadEnv(filepath.Join(dir, EnvName)); err != nil {
+			if m.o.Boot.Mode == Try {
+				return err // whether this is still a trial is told by nothing else
+			}
 			// GRUB boots slot a without it. It is mended when it is next written.
 			m.o.Log.Error("Cannot use the boot loader's settings", "error", err)
 			s.Env, damaged = Env{}, true

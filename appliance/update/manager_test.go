@@ -464,3 +464,38 @@ func TestOneTry(t *testing.T) {
 		t.Errorf("reason %q", r)
 	}
 }
+
+// On trial, a block that can't be read decides nothing.
+func TestUnreadableEnvOnTrial(t *testing.T) {
+	d := newMedium(t)
+	if err := install(t, d.boot(t), bundle(t, release("v2", day), keyA), Wanted{}); err != nil {
+		t.Fatal(err)
+	}
+	m := d.boot(t)
+	if s := m.Status(); s.Record.Phase != Trying || s.Kept {
+		t.Fatalf("%+v", s)
+	}
+	good, err := os.ReadFile(filepath.Join(d.dir, EnvName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := bytes.Clone(d.record)
+	d.put(t, EnvName, make([]byte, 1024))
+	if err := m.Start(t.Context()); err == nil {
+		t.Error("no error")
+	}
+	if s := m.Status(); s.Err == nil || s.Kept || !bytes.Equal(record, d.record) {
+		t.Errorf("error %v, kept %v, record\n%s", s.Err, s.Kept, d.record)
+	}
+	if err := m.Confirm(t.Context()); err == nil {
+		t.Error("it can be confirmed")
+	}
+	d.put(t, EnvName, good)
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, m, SlotB, Try, Trying, "v1")
+	if err := m.Confirm(t.Context()); err != nil || !m.Status().Kept {
+		t.Errorf("error %v, kept %v", err, m.Status().Kept)
+	}
+}
