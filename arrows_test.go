@@ -25,12 +25,13 @@ var arrows = map[string][]string{
 	"target/e2e":    {"imagebuild/apt", "imagebuild/image", "imagebuild/qemu", "imagebuild/rootfs"},
 	"appliance/api": {"appliance/config", "appliance/status", "appliance/task"},
 
-	"appliance/config": {},
-	"appliance/image":  {},
-	"appliance/status": {},
-	"appliance/sys":    {},
-	"appliance/task":   {},
-	"appliance/update": {},
+	"appliance/config":   {},
+	"appliance/hardware": {},
+	"appliance/image":    {},
+	"appliance/status":   {},
+	"appliance/sys":      {},
+	"appliance/task":     {},
+	"appliance/update":   {},
 
 	"appliance/bootdisk": {"appliance/image/gpt"},
 
@@ -45,7 +46,7 @@ var arrows = map[string][]string{
 	"appliance/e2e":           {"appliance/config", "appliance/status", "appliance/update", "imagebuild/qemu", "imagebuild/stick", "target/iscsitest", "target/iscsitest/load"},
 
 	"init":       {"appliance/sys/...", "appliance/task"},
-	"imagebuild": {"appliance/bootdisk", "appliance/config", "appliance/image/gpt", "appliance/update"},
+	"imagebuild": {"appliance/bootdisk", "appliance/config", "appliance/hardware", "appliance/image/gpt", "appliance/update"},
 
 	"": {},
 }

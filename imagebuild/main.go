@@ -16,26 +16,28 @@ const usage = `imagebuild makes the sanstick USB stick.
 
 usage: go run ./imagebuild VERB [flags]
 
-  build   make the image build/sanstick.img, ready to be written to a stick, and build/sanstick.iso
-  flash   write the image to a stick, and read it back
-  verify  check an image or a stick against its manifest
-  run     boot that image in QEMU with two empty disks, and serve a LUN on this machine
-  keygen  make the keys that updates are signed and checked with
-  bundle  make an update for "sanctl update"
-  sign    sign an update
+  build     make the image build/sanstick.img, ready to be written to a stick, and build/sanstick.iso
+  flash     write the image to a stick, and read it back
+  verify    check an image or a stick against its manifest
+  hardware  say which devices of a machine the image drives
+  run       boot that image in QEMU with two empty disks, and serve a LUN on this machine
+  keygen    make the keys that updates are signed and checked with
+  bundle    make an update for "sanctl update"
+  sign      sign an update
 
 "imagebuild VERB --help" explains a verb. All output goes below build/.
 `
 
 // verbs are the words after the program name. Each parses its own flags.
 var verbs = map[string]func(ctx context.Context, args []string) error{
-	"build":  build,
-	"flash":  flashVerb,
-	"verify": verifyVerb,
-	"run":    runVerb,
-	"keygen": keygen,
-	"bundle": bundle,
-	"sign":   sign,
+	"build":    build,
+	"flash":    flashVerb,
+	"verify":   verifyVerb,
+	"hardware": hardwareVerb,
+	"run":      runVerb,
+	"keygen":   keygen,
+	"bundle":   bundle,
+	"sign":     sign,
 }
 
 func main() {

@@ -11,6 +11,7 @@ func (b *box) actions() []api.Action {
 	return slices.Concat(
 		b.configActions(),
 		b.diskActions(),
+		b.hardwareActions(),
 		b.arrayActions(),
 		b.mendActions(),
 		b.transferActions(),

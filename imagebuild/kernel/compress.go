@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -78,14 +77,9 @@ func removeOthers(dir string) error {
 // compressOne compresses with Debian's zstd at a level that the Go encoder doesn't have: it makes the modules an eighth
 // smaller. It is told the size, as it doesn't see it on its standard input, so that init needs no second buffer.
 func compressOne(ctx context.Context, t rootfs.Tree, from, to string) error {
-	data, err := os.ReadFile(from)
+	data, err := readModule(from)
 	if err != nil {
-		return fmt.Errorf("cannot read a kernel module: %w", err)
-	}
-	if path.Ext(from) == ".xz" { // newer Debian releases
-		if data, err = unxz(data); err != nil {
-			return fmt.Errorf("cannot expand %s: %w", from, err)
-		}
+		return err
 	}
 	cmd, err := t.Command(ctx, "usr/bin/zstd", "-19", "--single-thread", "-q", "-c", "--stream-size="+strconv.Itoa(len(data)))
 	if err != nil {

@@ -31,6 +31,7 @@ func commands() []command {
 		volumeCommands(),
 		configCommands(),
 		inventoryCommands(),
+		hardwareCommands(),
 		diskCommands(),
 		arrayCommands(),
 		mendCommands(),
