@@ -69,11 +69,11 @@ type outcome struct {
 }
 
 func (b *box) newReservations() *reservations {
-	write := func(func() error) error { return errNoStick }
-	if b.stick != nil {
-		write = b.stick.write
+	dir, write := "", func(func() error) error { return errNoStick }
+	if b.stick != nil && !b.stick.memory { // nothing in memory is safe
+		dir, write = b.o.StickDir, b.stick.write
 	}
-	r := newReservations(b.copies.dir, write, b.copies, b.pools, b.log)
+	r := newReservations(dir, write, b.copies, b.pools, b.log)
 	r.changed = b.storage.poolsChanged
 	r.configured = func() (all []string) {
 		for _, p := range b.settings().config.Pools {
