@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
-
-	"github.com/google/renameio/v2"
 
 	"sanstick/appliance/disk/pool"
 )
@@ -73,16 +70,5 @@ func writeJSON(path string, v any, write func(func() error) error) error {
 	if err != nil {
 		return err
 	}
-	return write(func() error {
-		return replaceFile(path, append(b, '\n'))
-	})
-}
-
-// replaceFile replaces a file in a directory that need not be there, whole or not at
-// all.
-func replaceFile(path string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path)))
+	return write(func() error { return replaceFile(path, append(b, '\n')) })
 }

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"sanstick/appliance/api"
 	"sanstick/appliance/config"
 	"sanstick/appliance/disk/pool"
@@ -130,7 +128,7 @@ func (b *box) writeConfig(data []byte, next settings) error {
 	}
 	var keepErr error
 	err := b.stick.write(func() error {
-		if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+		if err := replaceFile(path, data); err != nil {
 			return err
 		}
 		if next.remember != nil {

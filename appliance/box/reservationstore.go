@@ -5,12 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"sanstick/target/scsi"
 )
@@ -133,7 +129,7 @@ func (r *reservations) putOnStick(b []byte) error {
 		if err := r.copies.own(); err != nil {
 			return err
 		}
-		return replaceDurably(r.path(), b)
+		return replaceFile(r.path(), b)
 	})
 	if err == nil {
 		r.mu.Lock()
@@ -141,24 +137,4 @@ func (r *reservations) putOnStick(b []byte) error {
 		r.mu.Unlock()
 	}
 	return err
-}
-
-// replaceDurably replaces a file, whole or not at all. It returns when that is on
-// stable storage: FAT writes the new entry of its directory later by itself.
-func replaceDurably(path string, b []byte) error {
-	if err := replaceFile(path, b); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("cannot sync the stick: %w", err)
-	}
-	if err := d.Sync(); err != nil { // which has the disk empty its cache
-		return fmt.Errorf("cannot sync the stick: %w", err)
-	}
-	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"sanstick/appliance/config"
 	"sanstick/appliance/status"
 )
@@ -161,15 +159,11 @@ func (s settings) keep(dir string) error {
 // there. Those of newer schemas, up to newest, are out of date then.
 func rememberGood(dir string, data []byte, schema, newest int) error {
 	for ; newest > schema; newest-- {
-		if err := os.Remove(filepath.Join(dir, lastGood(newest))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeFile(filepath.Join(dir, lastGood(newest))); err != nil {
 			return fmt.Errorf("cannot remove a configuration that is out of date: %w", err)
 		}
 	}
-	path := filepath.Join(dir, lastGood(schema))
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("cannot keep the last good configuration: %w", err)
-	}
-	if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+	if err := replaceFile(filepath.Join(dir, lastGood(schema)), data); err != nil {
 		return fmt.Errorf("cannot keep the last good configuration: %w", err)
 	}
 	return nil

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"sanstick/appliance/api"
 	"sanstick/appliance/disk/transfer"
 	"sanstick/appliance/status"
@@ -108,12 +106,7 @@ func (u *updates) load() ([]byte, error) {
 
 func (u *updates) save(data []byte) error {
 	path := filepath.Join(u.box.o.StickDir, updateName)
-	return u.box.stick.write(func() error {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return err
-		}
-		return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
-	})
+	return u.box.stick.write(func() error { return replaceFile(path, data) })
 }
 
 // askRestart has the machine restarted, soon.
