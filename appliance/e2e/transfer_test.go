@@ -159,7 +159,7 @@ func TestTransfer(t *testing.T) {
 		// A volume in use is exported as of one moment, and nothing is left.
 		m.succeeds(t, "sanctl volume export vm1 --format stream --zstd -o /tmp/live.zst")
 		m.succeeds(t, "sanctl volume verify vm1@tuesday /tmp/live.zst")
-		m.fails(t, "grep 'metadata doesn.t tell' /run/log/appliance.log", "")
+		m.fails(t, "grep -q 'metadata doesn.t tell' /run/log/appliance.log", "")
 		if lvs := m.shell(t, "lvm lvs"); strings.Contains(lvs, "export-") {
 			t.Errorf("a temporary snapshot was left:\n%s", lvs)
 		}
