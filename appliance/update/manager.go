@@ -149,7 +149,7 @@ func (m *Manager) start(ctx context.Context) error {
 	if damaged || envEqual(s.Env, next.Env) {
 		return nil
 	}
-	return m.writeEnv(ctx, next.Env)
+	return m.writeEnv(ctx, s.Env, next.Env)
 }
 
 // look describes the slot that doesn't run.
@@ -192,10 +192,6 @@ func (m *Manager) save(r Record) error {
 		return fmt.Errorf("cannot keep the record of updates: %w", err)
 	}
 	return nil
-}
-
-func (m *Manager) writeEnv(ctx context.Context, e Env) error {
-	return m.o.Volume.Use(ctx, true, func(dir string) error { return WriteEnv(filepath.Join(dir, EnvName), e) })
 }
 
 // lock makes sure that one update is under way at most, and that there are
@@ -287,7 +283,7 @@ func (m *Manager) prepare(ctx context.Context, b *Bundle) error {
 	if err != nil {
 		return err
 	}
-	return m.o.Volume.Use(ctx, true, func(dir string) error {
+	return m.write(ctx, func(dir string) error {
 		d := dirOf(dir, s.Record.Slot)
 		if err := m.room(dir, d, b); err != nil {
 			return err
@@ -335,7 +331,7 @@ func (m *Manager) room(dir string, d slotDir, b *Bundle) error {
 // fill writes the slot, compares it, and lets GRUB see it.
 func (m *Manager) fill(ctx context.Context, b *Bundle, progress func(string, int64, int64)) error {
 	slot, total := m.o.Boot.Slot.Other(), b.Size()
-	err := m.o.Volume.Use(ctx, true, func(dir string) error {
+	err := m.write(ctx, func(dir string) error {
 		return dirOf(dir, slot).write(ctx, b, func(n int64) { progress("writing slot "+string(slot), n, total) })
 	})
 	if err != nil {
@@ -347,7 +343,7 @@ func (m *Manager) fill(ctx context.Context, b *Bundle, progress func(string, int
 	if err != nil {
 		return err
 	}
-	return m.o.Volume.Use(ctx, true, func(dir string) error { return dirOf(dir, slot).show() })
+	return m.write(ctx, func(dir string) error { return dirOf(dir, slot).show() })
 }
 
 // abandon empties the slot after a failure, and writes down what it was.
@@ -356,7 +352,7 @@ func (m *Manager) abandon(ctx context.Context, cause error) error {
 	s := m.get()
 	s.Record.Phase, s.Record.Ended, s.Record.Reason = Interrupted, m.o.Now(), cause.Error()
 	m.set(s)
-	return errors.Join(m.save(s.Record), m.o.Volume.Use(ctx, true, func(dir string) error {
+	return errors.Join(m.save(s.Record), m.write(ctx, func(dir string) error {
 		d := dirOf(dir, s.Record.Slot)
 		if err := d.hide(); err != nil {
 			return err
@@ -397,7 +393,8 @@ func (m *Manager) Reuse(ctx context.Context, w Wanted, progress func(what string
 	if s, err = s.Written(); err != nil {
 		return d, err
 	}
-	if err := m.writeEnv(ctx, s.Env); err != nil {
+	err = m.write(ctx, func(dir string) error { return WriteEnv(filepath.Join(dir, EnvName), s.Env) })
+	if err != nil {
 		return d, err
 	}
 	m.set(s)
@@ -411,14 +408,19 @@ func (m *Manager) Arm(ctx context.Context, before json.RawMessage) error {
 		return err
 	}
 	defer unlock()
-	s, err := m.get().Arm(before)
+	now := m.get()
+	s, err := now.Arm(before)
+	if err != nil {
+		return err
+	}
+	err = m.o.Volume.Use(ctx, false, func(dir string) error { return holdsWritten(dir, s.Record) })
 	if err != nil {
 		return err
 	}
 	if err := m.save(s.Record); err != nil {
 		return err
 	}
-	if err := m.writeEnv(ctx, s.Env); err != nil {
+	if err := m.writeEnv(ctx, now.Env, s.Env); err != nil {
 		return err
 	}
 	m.set(s)
@@ -432,11 +434,12 @@ func (m *Manager) Confirm(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	s, err := m.get().Confirm(m.o.Now())
+	now := m.get()
+	s, err := now.Confirm(m.o.Now())
 	if err != nil {
 		return err
 	}
-	if err := m.writeEnv(ctx, s.Env); err != nil {
+	if err := m.writeEnv(ctx, now.Env, s.Env); err != nil {
 		return err
 	}
 	m.set(s)

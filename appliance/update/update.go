@@ -12,6 +12,7 @@
 //	state.go    what an update goes through; pure
 //	slots.go    the files of the slots
 //	manager.go  does it: every step may be the last before a power cut
+//	ground.go   whether the stick is still the one that a step begins with
 //
 // It imports nothing of sanstick: the boot volume and the place for its record
 // are interfaces and functions of Options.
