@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"sanstick/appliance/api"
@@ -60,20 +59,33 @@ func (b *box) cloneVolume(ctx context.Context, q api.CloneVolumeRequest, _ func(
 }
 
 func (b *box) revertVolume(ctx context.Context, q api.RevertVolumeRequest, progress func(api.Progress)) (a api.KeptAnswer, err error) {
-	volume, _, isSnapshot := strings.Cut(q.Snapshot, "@")
-	if !isSnapshot {
+	if !strings.Contains(q.Snapshot, "@") {
 		return a, &api.Error{Message: fmt.Sprintf("%q is no snapshot; name one, as in golden@monday", q.Snapshot)}
 	}
-	err = b.storage.replace(ctx, volume, q.Force, progress, func(ctx context.Context) error {
-		a.Kept, err = b.pools.Revert(ctx, q.Snapshot)
+	snap, err := b.volumeID(q.Snapshot)
+	if err != nil {
+		return a, volumeError(err)
+	}
+	err = b.storage.replace(ctx, snap.volume(), q.Force, progress, func(ctx context.Context) error {
+		a.Kept, err = b.pools.Revert(ctx, snap.String())
 		return err
 	})
 	return a, volumeError(err)
 }
 
 func (b *box) promoteVolume(ctx context.Context, q api.PromoteVolumeRequest, progress func(api.Progress)) (a api.KeptAnswer, err error) {
-	err = b.storage.replace(ctx, q.Volume, q.Force, progress, func(ctx context.Context) error {
-		a.Kept, err = b.pools.Promote(ctx, q.Clone, q.Volume)
+	clone, err := b.volumeID(q.Clone)
+	if err != nil {
+		return a, volumeError(err)
+	}
+	id := volumeID{clone.pool, q.Volume}
+	if in, name, qualified := strings.Cut(q.Volume, "/"); qualified {
+		if id = (volumeID{in, name}); in != clone.pool {
+			return a, volumeError(fmt.Errorf("%s and %s are in different pools", clone, id))
+		}
+	}
+	err = b.storage.replace(ctx, id, q.Force, progress, func(ctx context.Context) error {
+		a.Kept, err = b.pools.Promote(ctx, clone.String(), id.String())
 		return err
 	})
 	return a, volumeError(err)
@@ -85,10 +97,14 @@ func (b *box) renameVolume(ctx context.Context, q api.RenameVolumeRequest, _ fun
 		return a, badName(q.New, err)
 	}
 	err := b.storage.work(ctx, func(ctx context.Context) error {
-		if err := b.pools.Rename(ctx, q.Old, q.New); err != nil {
+		old, err := b.volumeID(q.Old)
+		if err != nil {
 			return err
 		}
-		b.storage.renamed(q.Old[strings.IndexByte(q.Old, '/')+1:], q.New)
+		if err := b.pools.Rename(ctx, old.String(), q.New); err != nil {
+			return err
+		}
+		b.storage.renamed(old, q.New)
 		return nil
 	})
 	return a, volumeError(err)
@@ -96,15 +112,20 @@ func (b *box) renameVolume(ctx context.Context, q api.RenameVolumeRequest, _ fun
 
 func (b *box) deleteVolume(ctx context.Context, q api.DeleteVolumeRequest, _ func(api.Progress)) (api.NameAnswer, error) {
 	a := api.NameAnswer{Name: q.Name}
-	name := q.Name[strings.IndexByte(q.Name, '/')+1:]
 	// On the goroutine that owns the targets, so that nobody begins to serve it.
 	err := b.storage.work(ctx, func(ctx context.Context) error {
+		id, err := b.volumeID(q.Name)
+		if err != nil {
+			return err
+		}
 		for _, t := range b.settings().config.Targets {
-			if slices.ContainsFunc(t.Volumes, func(v string) bool { return v == name || q.Snapshots && strings.HasPrefix(v, name+"@") }) {
-				return fmt.Errorf("%s is in the configuration of target %s; take it out and do sanctl config apply", q.Name, t.Name)
+			for _, v := range t.Volumes {
+				if at := b.storage.where(v); at == id || q.Snapshots && at.volume() == id {
+					return fmt.Errorf("%s is in the configuration of target %s; take it out and do sanctl config apply", q.Name, t.Name)
+				}
 			}
 		}
-		return b.pools.Delete(ctx, q.Name, q.Snapshots)
+		return b.pools.Delete(ctx, id.String(), q.Snapshots)
 	})
 	return a, volumeError(err)
 }

@@ -27,28 +27,27 @@ func (s *storage) work(ctx context.Context, do func(context.Context) error) erro
 // else, and gives it back, with the same identity and the same number. If an
 // initiator is logged in that sees it, that is refused unless force is set: what
 // it knows of the volume would be wrong afterwards.
-func (s *storage) replace(ctx context.Context, name string, force bool, progress func(api.Progress), do func(context.Context) error) error {
-	name = name[strings.IndexByte(name, '/')+1:]
+func (s *storage) replace(ctx context.Context, id volumeID, force bool, progress func(api.Progress), do func(context.Context) error) error {
 	return s.work(ctx, func(ctx context.Context) error {
-		if who := s.usersOf(name); len(who) > 0 && !force {
-			return &api.Error{Message: fmt.Sprintf("volume %s is in use: %s", name, strings.Join(who, "; ")),
+		if who := s.usersOf(id); len(who) > 0 && !force {
+			return &api.Error{Message: fmt.Sprintf("volume %s is in use: %s", id, strings.Join(who, "; ")),
 				Do: "shut down what uses it, or log it out; --force takes the volume from under it, and what it hasn't written yet is lost"}
 		}
-		progress(api.Progress{What: "taking volume " + name + " from its targets"})
-		back := s.takeOffline(name)
-		progress(api.Progress{What: "changing volume " + name})
+		progress(api.Progress{What: "taking volume " + id.String() + " from its targets"})
+		back := s.takeOffline(id)
+		progress(api.Progress{What: "changing volume " + id.String()})
 		return errors.Join(do(ctx), back())
 	})
 }
 
 // usersOf says who is logged in to targets that serve a volume.
-func (s *storage) usersOf(name string) []string {
+func (s *storage) usersOf(id volumeID) []string {
 	sessions := s.server.Sessions()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var who []string
 	for _, e := range s.targets {
-		if !slices.ContainsFunc(e.units, func(u unit) bool { return u.lun.Volume == name }) {
+		if !e.serves(id) {
 			continue
 		}
 		for _, x := range sessions {
@@ -63,14 +62,14 @@ func (s *storage) usersOf(name string) []string {
 // takeOffline removes a volume from all targets and closes it. back undoes that,
 // as far as the volume can be served then. Only for the goroutine that owns the
 // targets.
-func (s *storage) takeOffline(name string) (back func() error) {
+func (s *storage) takeOffline(id volumeID) (back func() error) {
 	type place struct {
 		e      *export
 		number int
 	}
 	var places []place
 	for _, e := range s.targets {
-		i := slices.IndexFunc(e.units, func(u unit) bool { return u.lun.Volume == name })
+		i := slices.IndexFunc(e.units, func(u unit) bool { return u.id() == id })
 		if i < 0 || !e.served {
 			continue
 		}
@@ -79,16 +78,16 @@ func (s *storage) takeOffline(name string) (back func() error) {
 			s.log.Error("Cannot take a LUN from its target", "target", e.config.Name, "error", err)
 		}
 		s.setUnits(e, slices.Delete(slices.Clone(e.units), i, i+1), nil)
-		s.release(name)
+		s.release(id)
 		places = append(places, place{e, n})
 	}
 	return func() error {
 		var errs []error
 		for _, p := range places {
-			v, err := s.open(name)
+			v, err := s.open(id)
 			if err == nil {
 				if err = s.server.AddLUN(p.e.config.IQN, target.LUN{Number: uint16(p.number), Unit: v.scsi}); err != nil {
-					s.release(name)
+					s.release(id)
 				}
 			}
 			if err != nil {
@@ -113,30 +112,30 @@ func (s *storage) setUnits(e *export, units []unit, err error) {
 	e.units, e.err = units, errors.Join(e.err, err)
 }
 
-// renamed gives open volumes their new names. Only for the goroutine that owns
-// the targets.
-func (s *storage) renamed(old, name string) {
-	become := func(volume string) string {
-		if volume == old || strings.HasPrefix(volume, old+"@") {
-			return name + strings.TrimPrefix(volume, old)
+// renamed gives a volume and its snapshots their new names where they are open. Only
+// for the goroutine that owns the targets.
+func (s *storage) renamed(old volumeID, name string) {
+	become := func(id volumeID) volumeID {
+		if id == old || id.pool == old.pool && strings.HasPrefix(id.name, old.name+"@") {
+			id.name = name + strings.TrimPrefix(id.name, old.name)
 		}
-		return volume
+		return id
 	}
-	for volume, v := range s.volumes {
-		now := become(volume)
-		if now == volume {
+	for id, v := range s.volumes {
+		now := become(id)
+		if now == id {
 			continue
 		}
-		delete(s.volumes, volume)
-		s.space.remove(volume)
-		v.info.Volume = now
+		delete(s.volumes, id)
+		v.info.Volume = now.name
+		v.at.Store(&now)
 		s.volumes[now] = v
-		s.space.add(now, v.scsi)
+		s.space.rename(id, now)
 	}
 	for _, e := range s.targets {
 		units := slices.Clone(e.units)
 		for i := range units {
-			units[i].lun.Volume = become(units[i].lun.Volume)
+			units[i].lun.Volume = become(units[i].id()).name
 		}
 		s.setUnits(e, units, nil)
 	}

@@ -201,7 +201,7 @@ func (s *storage) change(old, e *export) {
 	}
 	err := s.server.Update(targetConfig(e.config, luns))
 	for _, u := range old.units {
-		s.release(u.lun.Volume)
+		s.release(u.id())
 	}
 	s.set(e, units, true, errors.Join(failed, err))
 }
@@ -236,9 +236,11 @@ func interruption(e *export, initiator string, next *config.Config, kept []pool.
 	if !slices.ContainsFunc(t.Initiators, allowed) {
 		return "and may not any more"
 	}
-	numbers := lunNumbers(t, kept, poolIn(next))
+	poolOf := poolIn(next)
+	numbers := lunNumbers(t, kept, poolOf)
 	for _, u := range e.units {
-		if n, stays := numbers[u.lun.Volume]; !stays || n != u.lun.Number {
+		n, stays := numbers[u.lun.Volume]
+		if !stays || n != u.lun.Number || poolOf(u.lun.Volume) != u.lun.Pool {
 			return fmt.Sprintf("of which LUN %d is another one or goes", u.lun.Number)
 		}
 	}

@@ -1,10 +1,8 @@
 package box
 
 import (
-	"slices"
 	"sync"
 
-	"sanstick/appliance/config"
 	"sanstick/appliance/disk/pool"
 	"sanstick/target/scsi"
 )
@@ -13,20 +11,20 @@ import (
 // Safe for concurrent use.
 type spaceUnits struct {
 	mu      sync.Mutex
-	units   map[string]*scsi.Unit // by volume
-	refused map[string]bool       // volumes; those too that aren't served now
-	low     map[string]bool       // likewise
+	units   map[volumeID]*scsi.Unit
+	refused map[volumeID]bool // those too that aren't served now
+	low     map[volumeID]bool // likewise
 }
 
 var _ pool.Units = (*spaceUnits)(nil)
 
 func newSpaceUnits() *spaceUnits {
-	return &spaceUnits{units: map[string]*scsi.Unit{}, refused: map[string]bool{}, low: map[string]bool{}}
+	return &spaceUnits{units: map[volumeID]*scsi.Unit{}, refused: map[volumeID]bool{}, low: map[volumeID]bool{}}
 }
 
 // add has a unit do from now on what is said of its volume, and what was said
 // last.
-func (s *spaceUnits) add(volume string, u *scsi.Unit) {
+func (s *spaceUnits) add(volume volumeID, u *scsi.Unit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.units[volume] = u
@@ -36,56 +34,64 @@ func (s *spaceUnits) add(volume string, u *scsi.Unit) {
 	}
 }
 
-func (s *spaceUnits) remove(volume string) {
+func (s *spaceUnits) remove(volume volumeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.units, volume)
 }
 
-// SpaceLow implements pool.Units.
-func (s *spaceUnits) SpaceLow(volume string) {
+// rename has what is said of a volume be said of its new name.
+func (s *spaceUnits) rename(old, now volumeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.low[volume] = true
-	if u := s.units[volume]; u != nil {
+	s.units[now], s.refused[now], s.low[now] = s.units[old], s.refused[old], s.low[old]
+	delete(s.units, old)
+	delete(s.refused, old)
+	delete(s.low, old)
+}
+
+// SpaceLow implements pool.Units.
+func (s *spaceUnits) SpaceLow(pool, volume string) {
+	id := volumeID{pool, volume}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.low[id] = true
+	if u := s.units[id]; u != nil {
 		_ = u.SpaceLow() // as in add
 	}
 }
 
 // SpaceEnough implements pool.Units.
-func (s *spaceUnits) SpaceEnough(volume string) {
+func (s *spaceUnits) SpaceEnough(pool, volume string) {
+	id := volumeID{pool, volume}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.low, volume)
-	if u := s.units[volume]; u != nil {
+	delete(s.low, id)
+	if u := s.units[id]; u != nil {
 		u.SpaceEnough()
 	}
 }
 
 // Refuse implements pool.Units.
-func (s *spaceUnits) Refuse(volume string, refuse bool) {
+func (s *spaceUnits) Refuse(pool, volume string, refuse bool) {
+	id := volumeID{pool, volume}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if refuse {
-		s.refused[volume] = true
+		s.refused[id] = true
 	} else {
-		delete(s.refused, volume)
+		delete(s.refused, id)
 	}
-	if u := s.units[volume]; u != nil {
+	if u := s.units[id]; u != nil {
 		u.SetFull(refuse)
 	}
 }
 
 // spaceOf is what a volume's unit tells initiators about space.
-func (s *storage) spaceOf(name string) func() scsi.Space {
-	vols := s.box.settings().config.Volumes
-	i := slices.IndexFunc(vols, func(v config.Volume) bool { return v.Name == name })
-	if i < 0 {
-		return nil
-	}
-	from := vols[i].Pool
+func (s *storage) spaceOf(v *opened) func() scsi.Space {
 	return func() scsi.Space {
-		used, available := s.box.pools.Space(from, name)
+		id := v.at.Load()
+		used, available := s.box.pools.Space(id.pool, id.name)
 		return scsi.Space{Used: used, Available: available}
 	}
 }

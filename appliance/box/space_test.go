@@ -36,20 +36,27 @@ func TestSpaceUnits(t *testing.T) {
 	}
 	s := newSpaceUnits()
 	first, second, other := unit(), unit(), unit()
-	s.add("vm1", first)
-	s.add("vm2", other)
-	s.SpaceLow("vm1")
-	s.SpaceLow("nobody")
+	s.add(volumeID{"tank", "vm1"}, first)
+	s.add(volumeID{"tank", "vm2"}, other)
+	s.SpaceLow("tank", "vm1")
+	s.SpaceLow("tank", "nobody")
 	if !writes(t, first) {
 		t.Error("refused from the start")
 	}
-	s.Refuse("vm1", true)
-	s.remove("vm1")
-	s.add("vm1", second)
+	s.Refuse("tank", "vm1", true)
+	s.Refuse("slow", "vm1", false) // which isn't served
+	s.SpaceEnough("slow", "vm1")
+	s.remove(volumeID{"tank", "vm1"})
+	s.add(volumeID{"tank", "vm1"}, second)
 	for _, u := range []*scsi.Unit{second, other} {
 		if got := writes(t, u); got != (u == other) {
 			t.Errorf("takes writes: %v", got)
 		}
+	}
+	s.rename(volumeID{"tank", "vm1"}, volumeID{"tank", "old"})
+	s.rename(volumeID{"tank", "old"}, volumeID{"tank", "vm1"})
+	if writes(t, second) {
+		t.Error("takes writes under another name")
 	}
 	warned := func(u *scsi.Unit) bool {
 		d := scsi.NewDevice("iqn.2006-12.test:x")
@@ -65,12 +72,12 @@ func TestSpaceUnits(t *testing.T) {
 	if !warned(second) || warned(other) {
 		t.Error("of low space not those hear who come later to the volume")
 	}
-	s.SpaceEnough("vm1")
+	s.SpaceEnough("tank", "vm1")
 	if warned(second) {
 		t.Error("warned although there is enough")
 	}
-	s.Refuse("vm1", false)
-	s.add("vm1", first)
+	s.Refuse("tank", "vm1", false)
+	s.add(volumeID{"tank", "vm1"}, first)
 	if !writes(t, first) {
 		t.Error("refused at the end")
 	}

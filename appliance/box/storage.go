@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sanstick/appliance/config"
@@ -32,8 +33,12 @@ type storage struct {
 	changed chan struct{}              // filled when disks came or went
 	applies chan applyRequest          // configurations to go over to
 	works   chan func(context.Context) // what else changes what is served
-	volumes map[string]*opened         // by name
+	volumes map[volumeID]*opened
 	space   *spaceUnits
+
+	// How a volume, or a snapshot, of a pool is found and opened; tests replace it.
+	find   func(pool, name string) (pool.Export, error)
+	device func(path string, o blkdev.Options) (block.Device, error)
 
 	mu      sync.Mutex // guards what follows, and each export's fields but config
 	targets []*export  // in the order of the configuration; only Run's goroutines write it
@@ -56,16 +61,27 @@ type unit struct {
 	*opened
 }
 
+// id tells which volume it is.
+func (u unit) id() volumeID { return volumeID{u.lun.Pool, u.lun.Volume} }
+
+// serves tells whether a volume is among those that are served of a target.
+func (e *export) serves(id volumeID) bool {
+	return slices.ContainsFunc(e.units, func(u unit) bool { return u.id() == id })
+}
+
 // opened is an open volume.
 type opened struct {
 	device block.Device
 	scsi   *scsi.Unit
 	info   status.LUN // without its number
 	users  int        // targets that serve it
+	at     atomic.Pointer[volumeID]
 }
 
 func newStorage(b *box) (*storage, error) {
-	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), works: make(chan func(context.Context)), volumes: map[string]*opened{}, space: newSpaceUnits()}
+	s := &storage{box: b, log: b.log, ready: make(chan struct{}), changed: make(chan struct{}, 1), applies: make(chan applyRequest), works: make(chan func(context.Context)), volumes: map[volumeID]*opened{}, space: newSpaceUnits()}
+	s.find = func(in, name string) (pool.Export, error) { return b.pools.Export(in, name) }
+	s.device = func(path string, o blkdev.Options) (block.Device, error) { return blkdev.Open(path, o) }
 	o := target.Options{Log: b.log, Memory: targetMemory(memory(b.o.ProcDir).Total), MaxConnections: maxConnections}
 	if portal := b.portal; portal != "" {
 		b.log.Info("Discovery names the portal that the hypervisor gave", "portal", portal)
@@ -196,8 +212,11 @@ func (s *storage) exchange(old, e *export) {
 // cameLate tells whether a volume that a target lacks is there now.
 func (s *storage) cameLate(e *export) bool {
 	for _, name := range e.config.Volumes {
-		has := slices.ContainsFunc(e.units, func(u unit) bool { return u.lun.Volume == name })
-		if _, err := s.volume(name); !has && err == nil {
+		id := s.where(name)
+		if e.serves(id) {
+			continue
+		}
+		if _, err := s.volume(id); err == nil {
 			return true
 		}
 	}
@@ -258,7 +277,7 @@ func (s *storage) openAll(c config.Target) (units []unit, luns []target.LUN, err
 			failed = append(failed, fmt.Errorf("volume %s: the target has no LUN number left below %d; numbers of deleted volumes come free when the trash is emptied", name, maxLUN+1))
 			continue
 		}
-		v, err := s.open(name)
+		v, err := s.open(s.where(name))
 		if err != nil {
 			failed = append(failed, fmt.Errorf("LUN %d: %w", i, err))
 			continue
@@ -292,58 +311,56 @@ func (s *storage) set(e *export, units []unit, served bool, err error) {
 	}
 }
 
-// volume finds an active volume, or a snapshot, by its name. One of which it isn't
-// known who has reserved it is none.
-func (s *storage) volume(name string) (pool.Export, error) {
-	in := poolIn(s.box.settings().config)(name)
-	if in == "" {
-		return pool.Export{}, fmt.Errorf("volume %s is not configured", name)
-	}
-	v, err := s.box.pools.Export(in, name)
+// where tells which volume, or snapshot, the configuration means by a name.
+func (s *storage) where(name string) volumeID {
+	return volumeID{poolIn(s.box.settings().config)(name), name}
+}
+
+// volume finds an active volume, or a snapshot. One of which it isn't known who has
+// reserved it is none.
+func (s *storage) volume(id volumeID) (pool.Export, error) {
+	v, err := s.find(id.pool, id.name)
 	if err != nil {
 		return v, err
 	}
-	return v, s.box.reservations.check(in, naa(scsi.NAAFromUUID(v.Identity)))
+	return v, s.box.reservations.check(id.pool, naa(scsi.NAAFromUUID(v.Identity)))
 }
 
-// open opens the volume called name as a logical unit, or gives it one more
+// open opens a volume, or a snapshot, as a logical unit, or gives it one more
 // user. The unit's identity comes from the logical volume's UUID, so that it is
 // the same for life.
-func (s *storage) open(name string) (*opened, error) {
-	if v, ok := s.volumes[name]; ok {
+func (s *storage) open(id volumeID) (*opened, error) {
+	if v, ok := s.volumes[id]; ok {
 		v.users++
 		return v, nil
 	}
-	v, err := s.volume(name)
+	x, err := s.volume(id)
 	if err != nil {
 		return nil, err
 	}
+	v := &opened{users: 1}
+	v.at.Store(&id)
 	// A thin volume of dm-thin reads zeros where nothing was written.
-	dev, err := blkdev.Open(v.Path, blkdev.Options{ReadsZero: v.Thin, LogicalBlock: v.Block, ReadOnly: v.ReadOnly, Limit: s.limit(v)})
+	v.device, err = s.device(x.Path, blkdev.Options{ReadsZero: x.Thin, LogicalBlock: x.Block, ReadOnly: x.ReadOnly, Limit: s.limit(x)})
 	if err != nil {
 		return nil, err
 	}
-	naa := scsi.NAAFromUUID(v.Identity)
-	id := scsi.Identity{Vendor: "SANSTICK", Product: "VOLUME", Revision: "1", Serial: scsi.SerialFromUUID(v.Identity), NAA: naa}
+	naa := scsi.NAAFromUUID(x.Identity)
+	identity := scsi.Identity{Vendor: "SANSTICK", Product: "VOLUME", Revision: "1", Serial: scsi.SerialFromUUID(x.Identity), NAA: naa}
+	v.info = status.LUN{Pool: id.pool, Volume: id.name, NAA: fmt.Sprintf("naa.%x", naa), Serial: identity.Serial, Size: x.Size, ReadOnly: x.ReadOnly}
 	o := scsi.UnitOptions{
-		Identity: id, Thin: v.Thin && !v.ReadOnly, ReadOnly: v.ReadOnly,
-		State: s.box.reservations.store(poolIn(s.box.settings().config)(name), naa),
+		Identity: identity, Thin: x.Thin && !x.ReadOnly, ReadOnly: x.ReadOnly,
+		State: s.box.reservations.store(id.pool, naa),
 	}
 	if o.Thin {
-		o.Space = s.spaceOf(name)
+		o.Space = s.spaceOf(v)
 	}
-	su, err := scsi.NewUnit(dev, o)
-	if err != nil {
-		return nil, errors.Join(err, dev.Close())
+	if v.scsi, err = scsi.NewUnit(v.device, o); err != nil {
+		return nil, errors.Join(err, v.device.Close())
 	}
-	s.space.add(name, su)
-	s.volumes[name] = &opened{
-		device: dev,
-		scsi:   su,
-		info:   status.LUN{Volume: name, NAA: fmt.Sprintf("naa.%x", naa), Serial: id.Serial, Size: v.Size, ReadOnly: v.ReadOnly},
-		users:  1,
-	}
-	return s.volumes[name], nil
+	s.space.add(id, v.scsi)
+	s.volumes[id] = v
+	return v, nil
 }
 
 // limit is how much of a volume may be used: a thick one that grows is cleared first.
@@ -356,15 +373,15 @@ func (s *storage) limit(v pool.Export) func() int64 {
 
 // release takes a user from an open volume, and closes it after the last one:
 // no command runs afterwards, and all that was written is on the disks.
-func (s *storage) release(name string) {
-	v := s.volumes[name]
+func (s *storage) release(id volumeID) {
+	v := s.volumes[id]
 	if v.users--; v.users > 0 {
 		return
 	}
-	delete(s.volumes, name)
-	s.space.remove(name)
+	delete(s.volumes, id)
+	s.space.remove(id)
 	if err := errors.Join(v.scsi.Close(), v.device.Flush(), v.device.Close()); err != nil {
-		s.log.Error("Cannot close volume", "volume", name, "error", err)
+		s.log.Error("Cannot close volume", "volume", id, "error", err)
 	}
 }
 
@@ -394,7 +411,7 @@ func (s *storage) drop(e *export) {
 		}
 	}
 	for _, u := range units {
-		s.release(u.lun.Volume)
+		s.release(u.id())
 	}
 }
 

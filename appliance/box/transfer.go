@@ -32,12 +32,15 @@ func (b *box) transferActions() []api.Action {
 // begin has the pools mark a volume for an import while nobody uses it.
 func (b *box) begin(ctx context.Context, q api.ImportRequest) (i pool.Import, err error) {
 	r := pool.ImportRequest{Name: q.Volume, Pool: q.Pool, Size: q.Size, Source: q.Source, Overwrite: q.Overwrite, Restart: q.Restart, From: q.From}
-	name := q.Volume[strings.IndexByte(q.Volume, '/')+1:]
 	err = b.storage.work(ctx, func(ctx context.Context) error {
-		if who := b.storage.usersOf(name); len(who) > 0 {
-			return &api.Error{Message: fmt.Sprintf("volume %s is in use: %s", name, strings.Join(who, "; ")), Do: "log it out first; nothing was changed"}
+		if r.Pool, err = b.pools.ImportPool(r); err != nil {
+			return volumeError(err)
 		}
-		back := b.storage.takeOffline(name)
+		id := volumeID{r.Pool, q.Volume[strings.IndexByte(q.Volume, '/')+1:]}
+		if who := b.storage.usersOf(id); len(who) > 0 {
+			return &api.Error{Message: fmt.Sprintf("volume %s is in use: %s", id, strings.Join(who, "; ")), Do: "log it out first; nothing was changed"}
+		}
+		back := b.storage.takeOffline(id)
 		if i, err = b.pools.BeginImport(ctx, r); err != nil {
 			return errors.Join(volumeError(err), back())
 		}

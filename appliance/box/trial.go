@@ -226,9 +226,9 @@ func (u *updates) confirm(ctx context.Context) error {
 // readable reads a block of each volume. It runs on the goroutine that owns
 // them.
 func (s *storage) readable() error {
-	for name, v := range s.volumes {
+	for id, v := range s.volumes {
 		if _, err := v.device.ReadAt(make([]byte, v.device.Info().LogicalBlock), 0); err != nil {
-			return fmt.Errorf("cannot read volume %s: %w", name, err)
+			return fmt.Errorf("cannot read volume %s: %w", id, err)
 		}
 	}
 	return nil

@@ -243,6 +243,7 @@ type Volume struct {
 // VolumeSnapshot is what a volume held at a moment.
 type VolumeSnapshot struct {
 	Name      string    `json:"name"` // "golden@monday"
+	Pool      string    `json:"pool"`
 	Volume    string    `json:"volume"`
 	Size      int64     `json:"size"`
 	Used      int64     `json:"used"` // most of it shared with the volume
@@ -276,7 +277,8 @@ type Target struct {
 // LUN is a logical unit of a target.
 type LUN struct {
 	Number int    `json:"number"`
-	Volume string `json:"volume"`
+	Pool   string `json:"pool"`
+	Volume string `json:"volume"` // or a snapshot; names are unique in a pool only
 	NAA    string `json:"naa"`
 	Serial string `json:"serial"`
 	Size   int64  `json:"size"`

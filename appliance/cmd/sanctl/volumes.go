@@ -121,7 +121,7 @@ func renderVolumes(pools []status.Pool, targets []status.Target) string {
 					n++
 				}
 			}
-			rows = append(rows, []string{v.Name, status.FormatBytes(v.Size), status.FormatBytes(v.Used), fmt.Sprint(n), volumeNotes(v, targets)})
+			rows = append(rows, []string{v.Name, status.FormatBytes(v.Size), status.FormatBytes(v.Used), fmt.Sprint(n), volumeNotes(pool.Name, v, targets)})
 		}
 		p.table("  ", rows)
 		if len(pool.Volumes) == 0 {
@@ -142,8 +142,8 @@ func renderVolumes(pools []status.Pool, targets []status.Target) string {
 }
 
 // volumeNotes says who serves a volume, and what else is special about it.
-func volumeNotes(v status.Volume, targets []status.Target) string {
-	notes := servedAs(v.Name, targets)
+func volumeNotes(pool string, v status.Volume, targets []status.Target) string {
+	notes := servedAs(pool, v.Name, targets)
 	if len(notes) == 0 {
 		notes = append(notes, "not served")
 	}
@@ -168,11 +168,11 @@ func volumeNotes(v status.Volume, targets []status.Target) string {
 	return strings.Join(notes, ", ")
 }
 
-func servedAs(name string, targets []status.Target) []string {
+func servedAs(pool, name string, targets []status.Target) []string {
 	var all []string
 	for _, t := range targets {
 		for _, l := range t.LUNs {
-			if l.Volume == name && t.Serving {
+			if l.Pool == pool && l.Volume == name && t.Serving {
 				all = append(all, fmt.Sprintf("LUN %d of %s", l.Number, t.Name))
 			}
 		}
@@ -187,7 +187,7 @@ func renderSnapshots(all []status.VolumeSnapshot, targets []status.Target) strin
 	}
 	rows := [][]string{{"snapshot", "made (UTC)", "size", "used", ""}}
 	for _, s := range all {
-		notes := servedAs(s.Name, targets)
+		notes := servedAs(s.Pool, s.Name, targets)
 		if s.Scheduled {
 			notes = append(notes, "by schedule")
 		}

@@ -21,12 +21,12 @@ func TestRenderVolumes(t *testing.T) {
 			{Name: "db", Size: 1 << 30, Used: 1 << 30, Thick: true, Cleared: &third},
 		},
 		Snapshots: []status.VolumeSnapshot{
-			{Name: "golden@monday", Volume: "golden", Size: 64 << 30, Used: 9 << 30, Created: made},
+			{Name: "golden@monday", Pool: "tank", Volume: "golden", Size: 64 << 30, Used: 9 << 30, Created: made},
 			{Name: "golden@2026-11-30T18-05", Volume: "golden", Size: 64 << 30, Used: 9 << 30, Created: made.Add(time.Hour), Scheduled: true},
 		},
 		Trash: []status.Trashed{{Name: "vm0", ID: "trash+tpbrgl+vm0", Used: 2 << 30, Deleted: made, Until: made.Add(7 * 24 * time.Hour)}},
 	}}
-	targets := []status.Target{{Name: "t", Serving: true, LUNs: []status.LUN{{Number: 3, Volume: "golden"}, {Number: 4, Volume: "golden@monday"}}}}
+	targets := []status.Target{{Name: "t", Serving: true, LUNs: []status.LUN{{Number: 9, Pool: "other", Volume: "golden"}, {Number: 3, Pool: "tank", Volume: "golden"}, {Number: 4, Pool: "tank", Volume: "golden@monday"}}}}
 	for _, tt := range []struct{ got, want string }{
 		{renderVolumes(pools, targets), `Pool tank
   volume  size    used    snapshots  served as

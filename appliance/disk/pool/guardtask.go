@@ -17,11 +17,11 @@ import (
 type Units interface {
 	// SpaceLow tells those who use a volume that space behind it is about to end,
 	// and those who come to it later, until SpaceEnough. Neither must block.
-	SpaceLow(volume string)
-	SpaceEnough(volume string)
+	SpaceLow(pool, volume string)
+	SpaceEnough(pool, volume string)
 	// Refuse has whatever may take space refused for a volume, or let through
 	// again. It is called over and over with the same. It must not block.
-	Refuse(volume string, refuse bool)
+	Refuse(pool, volume string, refuse bool)
 }
 
 // guard watches the space of all pools. Its task owns it, but for what is in
@@ -250,9 +250,9 @@ func (g *guard) carryOut(s Spec, f spaceFacts, a spaceActions, before []string) 
 		return
 	}
 	for _, v := range f.volumes {
-		units.Refuse(v.name, slices.Contains(a.refuse, v.name))
+		units.Refuse(s.Name, v.name, slices.Contains(a.refuse, v.name))
 		if !a.low {
-			units.SpaceEnough(v.name)
+			units.SpaceEnough(s.Name, v.name)
 		}
 	}
 	if !a.tell {
@@ -260,7 +260,7 @@ func (g *guard) carryOut(s Spec, f spaceFacts, a spaceActions, before []string) 
 	}
 	g.m.o.Log.Warn("space is low", "pool", s.Name, "percent", f.data.percent(f.room), "metadata", f.meta.percent(f.metaRoom))
 	for _, v := range f.volumes {
-		units.SpaceLow(v.name)
+		units.SpaceLow(s.Name, v.name)
 	}
 }
 

@@ -22,22 +22,22 @@ type heard struct {
 	refused map[string]bool
 }
 
-func (h *heard) SpaceLow(volume string) {
+func (h *heard) SpaceLow(pool, volume string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.low[volume]++
+	h.low[pool+"/"+volume]++
 }
 
-func (h *heard) SpaceEnough(volume string) {
+func (h *heard) SpaceEnough(pool, volume string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.low, volume)
+	delete(h.low, pool+"/"+volume)
 }
 
-func (h *heard) Refuse(volume string, refuse bool) {
+func (h *heard) Refuse(pool, volume string, refuse bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.refused[volume] = refuse
+	h.refused[pool+"/"+volume] = refuse
 }
 
 func (h *heard) String() string {
@@ -101,16 +101,16 @@ func TestGuardTask(t *testing.T) {
 	if full.Size != first.Size {
 		t.Errorf("size is %d, and was %d with room to grow", full.Size, first.Size)
 	}
-	await(t, "initiators are told", func() bool { return strings.HasSuffix(units.String(), "low map[high:1 low:1]") })
+	await(t, "initiators are told", func() bool { return strings.HasSuffix(units.String(), "low map[tank/high:1 tank/low:1]") })
 
 	fill(full.Size - 11<<20)
 	await(t, "the lower priority is refused", func() bool {
-		return strings.HasPrefix(units.String(), "refused [low]") || strings.HasPrefix(units.String(), "refused [high low]")
+		return strings.HasPrefix(units.String(), "refused [tank/low]") || strings.HasPrefix(units.String(), "refused [tank/high tank/low]")
 	})
 	fill(full.Size)
 	await(t, "all are refused", func() bool {
 		_, available := m.Space("tank", "low")
-		return available == 0 && strings.HasPrefix(units.String(), "refused [high low]")
+		return available == 0 && strings.HasPrefix(units.String(), "refused [tank/high tank/low]")
 	})
 	p := tank()
 	if p.Free != 0 || p.Health != status.Failed || !p.Volumes[0].Refused || !m.Refuses("tank", "low") {
@@ -131,6 +131,31 @@ func TestGuardTask(t *testing.T) {
 	await(t, "all may write", func() bool { return strings.HasPrefix(units.String(), "refused []") })
 	if p := tank(); p.Health != status.OK || p.Free != full.Size-full.Size/2/65536*65536 {
 		t.Errorf("half full: %+v", p)
+	}
+}
+
+// Names of volumes are unique in a pool only: what is said of one isn't said of
+// another pool's.
+func TestGuardNames(t *testing.T) {
+	w := newWorld(t, "abcd")
+	w.used = map[string]int64{"fast": 10 << 20, "slow": 1 << 20}
+	units := &heard{low: map[string]int{}, refused: map[string]bool{}}
+	m, _ := w.manager(func(o *Options) { o.Units = units })
+	both := []Spec{
+		{Name: "fast", Layout: Mirror, Disks: []string{"A", "B"}, Volumes: []VolumeSpec{{Name: "vm1", Size: 1 << 30}}},
+		{Name: "slow", Layout: Mirror, Disks: []string{"C", "D"}, Volumes: []VolumeSpec{{Name: "vm1", Size: 1 << 30}}},
+	}
+	if err := m.Bring(t.Context(), both); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.used["fast"] = 250 << 20
+	w.mu.Unlock()
+	if err := m.CheckSpace(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := units.String(), "refused [fast/vm1], low map[fast/vm1:1]"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
@@ -232,7 +257,7 @@ func TestGuardWakesAFullPool(t *testing.T) {
 	if err := m.CheckSpace(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := units.String(); !strings.HasPrefix(got, "refused [v]") {
+	if got := units.String(); !strings.HasPrefix(got, "refused [tank/v]") {
 		t.Errorf("%s, want v refused", got)
 	}
 	if err := m.CheckSpace(t.Context()); err != nil {

@@ -99,7 +99,7 @@ func (m *Manager) BeginImport(ctx context.Context, r ImportRequest) (i Import, e
 	if !validSource.MatchString(r.Source) {
 		return i, fmt.Errorf("%q stands for no content", r.Source)
 	}
-	pool, err := m.importPool(r)
+	pool, err := m.ImportPool(r)
 	if err != nil {
 		return i, err
 	}
@@ -123,8 +123,8 @@ func (m *Manager) BeginImport(ctx context.Context, r ImportRequest) (i Import, e
 	return i, err
 }
 
-// importPool tells in which pool the volume is, or is to be.
-func (m *Manager) importPool(r ImportRequest) (string, error) {
+// ImportPool tells in which pool the volume is, or is to be.
+func (m *Manager) ImportPool(r ImportRequest) (string, error) {
 	if pool, _, qualified := strings.Cut(r.Name, "/"); qualified {
 		return pool, nil
 	}

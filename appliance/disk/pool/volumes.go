@@ -84,6 +84,12 @@ func (m *Manager) pick(name string, has func(lvm.Group, string) bool) (lvm.Group
 	return found[0], nil
 }
 
+// PoolOf tells which pool a volume or a snapshot is in, as was last known.
+func (m *Manager) PoolOf(name string) (string, error) {
+	g, err := m.pick(name, hasKind(volume, snapshot))
+	return g.Name, err
+}
+
 // unqualified is the name without that of a pool.
 func unqualified(name string) string { return name[strings.IndexByte(name, '/')+1:] }
 
@@ -248,6 +254,9 @@ func (m *Manager) Promote(ctx context.Context, clone, name string) (kept string,
 	err = m.change(ctx, clone, hasKind(volume), func(ctx context.Context, g lvm.Group) error {
 		source, _ := g.Volume(unqualified(clone))
 		v, ok := g.Volume(unqualified(name))
+		if in, _, qualified := strings.Cut(name, "/"); qualified && in != g.Name {
+			return fmt.Errorf("%s is in pool %s, and %s in another", clone, g.Name, name)
+		}
 		switch {
 		case !ok || kindOf(v) != volume:
 			return fmt.Errorf("there is no volume %s in pool %s; to give %s another name, rename it", name, g.Name, clone)

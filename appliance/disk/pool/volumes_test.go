@@ -222,6 +222,10 @@ func TestRefusedVolumeCommands(t *testing.T) {
 		{"delete what is configured", func(ctx context.Context, m *Manager) error { return m.Delete(ctx, "golden", true) }, "is in the configuration"},
 		{"revert while in use", func(ctx context.Context, m *Manager) error { _, err := m.Revert(ctx, "golden@monday"); return err }, "in use"},
 		{"promote over itself", func(ctx context.Context, m *Manager) error { _, err := m.Promote(ctx, "clone", "clone"); return err }, "is one volume"},
+		{"promote over one of another pool", func(ctx context.Context, m *Manager) error {
+			_, err := m.Promote(ctx, "clone", "other/golden")
+			return err
+		}, "in another"},
 		{"purge what isn't deleted", func(ctx context.Context, m *Manager) error { return m.Purge(ctx, "golden") }, "there is no golden"},
 		{"restore what isn't deleted", func(ctx context.Context, m *Manager) error { _, err := m.Restore(ctx, "golden", "x"); return err }, "there is no golden"},
 		{"rename over something", func(ctx context.Context, m *Manager) error { return m.Rename(ctx, "golden", "clone") }, "choose another name"},

@@ -36,7 +36,7 @@ func (v view) volumes(p *status.Pool, s Spec, g lvm.Group) {
 		case snapshot:
 			of, _, _ := strings.Cut(lv.Name, joint)
 			p.Snapshots = append(p.Snapshots, status.VolumeSnapshot{
-				Name: shown(lv.Name), Volume: of, Size: lv.Size, Used: used,
+				Name: shown(lv.Name), Pool: s.Name, Volume: of, Size: lv.Size, Used: used,
 				Created: tagTime(lv, createdTag), Scheduled: slices.Contains(lv.Tags, scheduleTag),
 			})
 		case trash:
