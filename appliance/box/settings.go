@@ -2,6 +2,7 @@ package box
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,7 +51,11 @@ type settings struct {
 	// ones, else nil.
 	remember []byte
 	file     []byte // what the configuration was read from, if it is the user's own
+	sum      string // of the bytes that config was read from; empty: of none
 }
+
+// sumOf tells one file from another.
+func sumOf(file []byte) string { return fmt.Sprintf("%x", sha256.Sum256(file)) }
 
 // readSettings reads the configuration in dir, the mounted SANSTICK partition.
 // It never fails: a box with a bad file still boots, serves what it served
@@ -71,7 +76,7 @@ func decide(path string, file []byte, fileErr error, good []byte, goodErr error)
 	} else if c, err := config.Parse(configName, file); err != nil {
 		s.status.Errors = messages(err)
 	} else {
-		s.config, s.trusted, s.file = c, true, file
+		s.config, s.trusted, s.file, s.sum = c, true, file, sumOf(file)
 		s.status.InForce = inForceFile
 		s.status.Warnings = c.Warnings()
 		if goodErr != nil || !bytes.Equal(file, good) {
@@ -83,7 +88,7 @@ func decide(path string, file []byte, fileErr error, good []byte, goodErr error)
 		return s
 	}
 	if c, err := config.Parse(lastGoodName, good); err == nil {
-		s.config = c
+		s.config, s.sum = c, sumOf(good)
 		s.status.InForce = inForceLastGood
 		s.status.Warnings = c.Warnings()
 	}

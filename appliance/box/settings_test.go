@@ -47,8 +47,9 @@ func TestDecide(t *testing.T) {
 			if s.config == nil {
 				t.Fatal("no configuration at all")
 			}
-			got := []any{s.status.InForce, s.trusted, string(s.remember)}
-			want := []any{tc.inForce, tc.trusted, tc.remember}
+			sum := map[string]string{inForceFile: sumOf([]byte(tc.file)), inForceLastGood: sumOf([]byte(tc.good))}
+			got := []any{s.status.InForce, s.trusted, string(s.remember), s.sum}
+			want := []any{tc.inForce, tc.trusted, tc.remember, sum[tc.inForce]}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}

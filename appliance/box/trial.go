@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,15 +30,17 @@ const confirmedName = "confirmed"
 
 // baseline is how the appliance was before an update: what it must be again.
 type baseline struct {
-	Config  string                   `json:"config"` // status.Config.InForce
+	Config  string                   `json:"config"`        // status.Config.InForce
+	Sum     string                   `json:"sum,omitempty"` // of what was in force; see settings
 	Address bool                     `json:"address"`
 	Pools   map[string]status.Health `json:"pools"`
 	Missing map[string]int           `json:"missing"` // disks of each pool
 	Targets map[string]int           `json:"targets"` // LUNs of each IQN that was served
 }
 
-func takeBaseline(s status.Snapshot) baseline {
-	b := baseline{Config: s.Config.InForce, Address: hasAddress(s), Pools: map[string]status.Health{}, Missing: map[string]int{}, Targets: map[string]int{}}
+// takeBaseline takes it from a snapshot, and from the sum of what is in force.
+func takeBaseline(s status.Snapshot, sum string) baseline {
+	b := baseline{Config: s.Config.InForce, Sum: sum, Address: hasAddress(s), Pools: map[string]status.Health{}, Missing: map[string]int{}, Targets: map[string]int{}}
 	for _, p := range s.Pools {
 		b.Pools[p.Name], b.Missing[p.Name] = p.Health, len(p.Missing)
 	}
@@ -65,13 +68,33 @@ func strict(s status.Snapshot) baseline {
 	return b
 }
 
+// inForceRank orders the values of status.Config.InForce, best highest; others
+// are below.
+func inForceRank(inForce string) int {
+	return slices.Index([]string{inForceNone, inForceDefaults, inForceLastGood, inForceFile}, inForce)
+}
+
 // worse says what is worse than before; nothing if it is healthy. A pool or
-// target that the file doesn't name any more isn't missed.
-func (b baseline) worse(s status.Snapshot) []string {
+// target that isn't configured any more is missed if the configuration is the
+// same to the last bit: then this version doesn't see what was there. sum is
+// that of what is in force now.
+func (b baseline) worse(s status.Snapshot, sum string) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if b.Config == inForceFile && s.Config.InForce != inForceFile {
-		say("the configuration isn't in force: %s", strings.Join(s.Config.Errors, "; "))
+	if inForceRank(s.Config.InForce) < inForceRank(b.Config) {
+		say("the configuration in force is %q, and was %q: %s", s.Config.InForce, b.Config, strings.Join(s.Config.Errors, "; "))
+	}
+	if b.Sum != "" && b.Sum == sum {
+		for _, name := range slices.Sorted(maps.Keys(b.Pools)) {
+			if !slices.ContainsFunc(s.Pools, func(p status.Pool) bool { return p.Name == name }) {
+				say("there is no pool %s any more, though it is configured", name)
+			}
+		}
+		for _, iqn := range slices.Sorted(maps.Keys(b.Targets)) {
+			if !slices.ContainsFunc(s.Targets, func(t status.Target) bool { return t.IQN == iqn }) {
+				say("there is no target %s any more, though it is configured", iqn)
+			}
+		}
 	}
 	if b.Address && !hasAddress(s) {
 		say("there is no network address")
@@ -130,6 +153,7 @@ func (u *updates) onTrial(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		s, err := u.box.snapshot(ctx)
+		sum := u.box.settings().sum
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -138,9 +162,9 @@ func (u *updates) onTrial(ctx context.Context) error {
 		case err != nil:
 			complaints = []string{err.Error()}
 		case before == nil:
-			complaints = strict(s).worse(s)
+			complaints = strict(s).worse(s, sum)
 		default:
-			complaints = before.worse(s)
+			complaints = before.worse(s, sum)
 		}
 		select {
 		case <-u.box.storage.Ready():

@@ -250,7 +250,7 @@ func (u *updates) change(ctx context.Context, q api.UpdateRequest, progress func
 	if err != nil {
 		return a, err
 	}
-	before, err := json.Marshal(takeBaseline(s))
+	before, err := json.Marshal(takeBaseline(s, u.box.settings().sum))
 	if err != nil {
 		return a, fmt.Errorf("cannot keep how the appliance is now: %w", err)
 	}
