@@ -176,7 +176,7 @@ func (r *reservations) problems() (all []status.Problem) {
 		})
 	}
 	err := r.putErr
-	quiet := errors.Is(err, errGone) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, fs.ErrNotExist)
+	quiet := errors.Is(err, errInMemory) || errors.Is(err, errGone) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, fs.ErrNotExist)
 	if err != nil && !quiet && r.stickErr == nil && r.dir != "" {
 		all = append(all, status.Problem{
 			Health: status.Degraded, What: "the stick lacks the newest reservations: " + err.Error(), Do: "see what is said of the stick; the disks have them",

@@ -34,6 +34,7 @@ import (
 type reservations struct {
 	dir     string // of the stick; empty if there is none
 	write   func(func() error) error
+	memory  bool // the stick is in memory: nothing on it outlasts a loss of power
 	copies  *copies
 	pools   reservationPools
 	log     *slog.Logger
@@ -69,12 +70,12 @@ type outcome struct {
 }
 
 func (b *box) newReservations() *reservations {
-	dir, write := "", func(func() error) error { return errNoStick }
-	if b.stick != nil && !b.stick.memory { // nothing in memory is safe
-		dir, write = b.o.StickDir, b.stick.write
+	write := func(func() error) error { return errNoStick }
+	if b.stick != nil {
+		write = b.stick.write
 	}
-	r := newReservations(dir, write, b.copies, b.pools, b.log)
-	r.changed = b.storage.poolsChanged
+	r := newReservations(b.copies.dir, write, b.copies, b.pools, b.log)
+	r.changed, r.memory = b.storage.poolsChanged, b.stick != nil && b.stick.memory
 	r.configured = func() (all []string) {
 		for _, p := range b.settings().config.Pools {
 			all = append(all, p.Name)

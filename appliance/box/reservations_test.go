@@ -175,6 +175,10 @@ func TestReservationsLast(t *testing.T) {
 		"the stick's is empty": {cut: func(t *testing.T, r *reservationRig) {
 			spoilFile(t, r, func([]byte) []byte { return nil })
 		}},
+		"the stick is in memory": {
+			before: func(_ *testing.T, r *reservationRig) { r.memory = true },
+			cut:    func(t *testing.T, r *reservationRig) { removeFiles(t, r, reservationsName, idName) },
+		},
 		"a disk doesn't take it":        {before: func(_ *testing.T, r *reservationRig) { r.fail("B", true) }},
 		"a disk is away":                {before: func(_ *testing.T, r *reservationRig) { r.away["B"] = true }},
 		"a disk is away, and the stick": {before: func(_ *testing.T, r *reservationRig) { r.away["B"], r.stick = true, errGone }},
@@ -255,8 +259,10 @@ func TestReservationsRefused(t *testing.T) {
 		want string
 	}{
 		"the stick is out, and a disk doesn't take it": {func(r *reservationRig) { r.stick = errGone; r.fail("B", true) }, "(not B), and the stick"},
-		"no disk takes it":                         {func(r *reservationRig) { r.fail("A", true); r.fail("B", true) }, "no disk of the pool took them"},
-		"the stick is out, and there are no areas": {func(r *reservationRig) { r.stick = errGone; r.rig.list = nil }, "have no room for them"},
+		"no disk takes it":                                   {func(r *reservationRig) { r.fail("A", true); r.fail("B", true) }, "no disk of the pool took them"},
+		"the stick is out, and there are no areas":           {func(r *reservationRig) { r.stick = errGone; r.rig.list = nil }, "have no room for them"},
+		"the stick is in memory, and a disk doesn't take it": {func(r *reservationRig) { r.memory = true; r.fail("B", true) }, "it is in memory only"},
+		"the stick is in memory, and there are no areas":     {func(r *reservationRig) { r.memory, r.rig.list = true, nil }, "have no room for them"},
 		"another appliance's stick, and a disk doesn't take it": {func(r *reservationRig) {
 			if err := os.WriteFile(filepath.Join(r.dir, idName), []byte(strings.Repeat("0", 32)+"\n"), 0o600); err != nil {
 				panic(err)

@@ -117,6 +117,9 @@ func (r *reservations) put(change int) outcome {
 // errForeignStick says that a stick is another appliance's.
 var errForeignStick = errors.New("the stick that is here is another appliance's")
 
+// errInMemory says that what was written is lost with the power.
+var errInMemory = errors.New("it is in memory only")
+
 // putOnStick replaces the stick's file, and returns when it is on stable storage.
 func (r *reservations) putOnStick(b []byte) error {
 	if r.dir == "" {
@@ -135,6 +138,9 @@ func (r *reservations) putOnStick(b []byte) error {
 		r.mu.Lock()
 		r.stickErr = nil
 		r.mu.Unlock()
+	}
+	if err == nil && r.memory {
+		return errInMemory
 	}
 	return err
 }
