@@ -107,6 +107,7 @@ func run() error {
 		Mounts:  func() ([]sys.MountPoint, error) { return sys.Mounts("/proc") },
 		Mounter: sys.KernelMounter{},
 		Power:   sys.KernelPower{},
+		Loaded:  func() bool { return sys.KexecLoaded("/sys") },
 		Limits:  power.DefaultLimits(),
 		Log:     log,
 	}

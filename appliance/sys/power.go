@@ -15,6 +15,9 @@ type Power interface {
 	PowerOff() error
 	// Reboot restarts the machine. On success it doesn't return.
 	Reboot() error
+	// Kexec starts the kernel that was loaded by Kexec.Load, without the firmware. On
+	// success it doesn't return.
+	Kexec() error
 	// DisableCAD makes Ctrl-Alt-Del send SIGINT to process 1, which by default
 	// restarts the machine at once.
 	DisableCAD() error
@@ -31,6 +34,11 @@ func (KernelPower) PowerOff() error {
 // Reboot implements Power.
 func (KernelPower) Reboot() error {
 	return reboot(unix.LINUX_REBOOT_CMD_RESTART, "reboot")
+}
+
+// Kexec implements Power.
+func (KernelPower) Kexec() error {
+	return reboot(unix.LINUX_REBOOT_CMD_KEXEC, "start the kernel that is loaded")
 }
 
 // DisableCAD implements Power.

@@ -94,6 +94,9 @@ func (p *Power) PowerOff() error { return p.note("power off") }
 // Reboot implements sys.Power.
 func (p *Power) Reboot() error { return p.note("reboot") }
 
+// Kexec implements sys.Power.
+func (p *Power) Kexec() error { return p.note("kexec") }
+
 // DisableCAD implements sys.Power.
 func (p *Power) DisableCAD() error { return p.note("disable CAD") }
 
@@ -104,7 +107,7 @@ func (p *Power) note(what string) error {
 	return p.Err
 }
 
-// Calls returns what was called so far, in order: "power off", "reboot" or
+// Calls returns what was called so far, in order: "power off", "reboot", "kexec" or
 // "disable CAD".
 func (p *Power) Calls() []string {
 	p.mu.Lock()

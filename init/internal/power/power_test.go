@@ -178,6 +178,7 @@ func TestButton(t *testing.T) {
 type machine struct {
 	mounter systest.Mounter
 	power   systest.Power
+	loaded  bool // a kernel, by kexec
 	done    []string
 }
 
@@ -197,7 +198,7 @@ func newSequence(m *machine) *Sequence {
 				{Source: "/dev/sdb1", Target: "/stick/deep", FSType: "ext4"},
 			}, nil
 		},
-		Mounter: &m.mounter, Power: &m.power, Log: quiet,
+		Mounter: &m.mounter, Power: &m.power, Loaded: func() bool { return m.loaded }, Log: quiet,
 		Limits: Limits{Release: 20 * time.Millisecond, Terminate: 20 * time.Millisecond, Kill: 20 * time.Millisecond, Unmount: time.Second},
 	}
 }
@@ -216,6 +217,20 @@ func TestSequence(t *testing.T) {
 			t.Errorf("%v: mounts (-want +got):\n%s", action, diff)
 		}
 		if diff := cmp.Diff([]string{want}, m.power.Calls()); diff != "" {
+			t.Errorf("%v: power (-want +got):\n%s", action, diff)
+		}
+	}
+}
+
+// A restart goes straight into a kernel that is loaded, or by the firmware if that
+// fails.
+func TestSequenceKexec(t *testing.T) {
+	for action, want := range map[Action][]string{PowerOff: {"power off"}, Reboot: {"kexec", "reboot"}} {
+		m := &machine{loaded: true}
+		if err := newSequence(m).Run(t.Context(), action); err != nil {
+			t.Errorf("%v: %v", action, err)
+		}
+		if diff := cmp.Diff(want, m.power.Calls()); diff != "" {
 			t.Errorf("%v: power (-want +got):\n%s", action, diff)
 		}
 	}

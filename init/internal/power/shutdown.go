@@ -44,8 +44,10 @@ type Sequence struct {
 	Mounts  func() ([]sys.MountPoint, error)
 	Mounter sys.Mounter
 	Power   sys.Power
-	Limits  Limits
-	Log     *slog.Logger
+	// Loaded tells whether a kernel is loaded, which a restart goes straight into.
+	Loaded func() bool
+	Limits Limits
+	Log    *slog.Logger
 }
 
 // Run works through the sequence and ends with the machine off or restarting,
@@ -69,6 +71,10 @@ func (s *Sequence) Run(ctx context.Context, a Action) error {
 		s.Log.Debug("Done: "+step.name, "took", time.Since(start))
 	}
 	if a == Reboot {
+		if s.Loaded() {
+			err := s.Power.Kexec()
+			s.Log.Error("Restarting by the firmware", "err", err)
+		}
 		return s.Power.Reboot()
 	}
 	return s.Power.PowerOff()
