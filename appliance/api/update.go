@@ -20,6 +20,7 @@ type UpdateRequest struct {
 	URL        string `json:"url,omitempty"`         // for UpdateURL
 	AllowOlder bool   `json:"allow_older,omitempty"` // also a version older than the one that runs
 	Later      bool   `json:"later,omitempty"`       // don't restart; the next start tries it
+	Firmware   bool   `json:"firmware,omitempty"`    // restart by way of the firmware, not by kexec
 }
 
 // UpdateAnswer says what comes now.
@@ -27,4 +28,6 @@ type UpdateAnswer struct {
 	Version    string `json:"version,omitempty"`
 	Slot       string `json:"slot,omitempty"`
 	Restarting bool   `json:"restarting,omitempty"`
+	Direct     bool   `json:"direct,omitempty"` // without the firmware, by kexec
+	Why        string `json:"why,omitempty"`    // why not
 }

@@ -51,6 +51,7 @@ type Options struct {
 	Mounter       sys.Mounter
 	ListenUevents func() (sys.UeventSource, error)
 	Reboot        func() error // asks for a restart of the machine, in order
+	Kexec         sys.Kexec
 }
 
 func (o *Options) defaults() {
@@ -93,6 +94,9 @@ func (o *Options) defaults() {
 	}
 	if o.Reboot == nil {
 		o.Reboot = sys.AskReboot
+	}
+	if o.Kexec == nil {
+		o.Kexec = sys.KernelKexec{Procfs: o.ProcDir}
 	}
 }
 

@@ -30,6 +30,7 @@ type updates struct {
 	manager *update.Manager
 	volume  *bootVolume
 	boot    update.Boot
+	cmdline string // the kernel's
 	why     error
 	restart chan struct{} // filled when the machine is to be restarted
 }
@@ -73,7 +74,7 @@ func newUpdates(b *box) *updates {
 		u.why = fmt.Errorf("cannot use the key for updates: %w", err)
 		return u
 	}
-	u.boot = boot
+	u.boot, u.cmdline = boot, string(cmdline)
 	u.volume = &bootVolume{o: b.o, disk: b.stick.disk, warn: b.log.Warn}
 	o.Volume = u.volume
 	u.manager = update.New(o)
@@ -260,7 +261,15 @@ func (u *updates) change(ctx context.Context, q api.UpdateRequest, progress func
 	if q.Later {
 		return a, nil
 	}
-	u.box.log.Info("Restarting with another version", "version", a.Version, "slot", a.Slot)
+	if !q.Firmware {
+		progress(api.Progress{What: "loading version " + a.Version})
+		if err := u.manager.Direct(ctx, u.box.o.Kexec, u.cmdline); err != nil {
+			a.Why = err.Error()
+			u.box.log.Warn("The machine is restarted by its firmware", "why", err)
+		}
+		a.Direct = a.Why == ""
+	}
+	u.box.log.Info("Restarting with another version", "version", a.Version, "slot", a.Slot, "by the firmware", !a.Direct)
 	u.askRestart()
 	return a, nil
 }

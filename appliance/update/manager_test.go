@@ -361,6 +361,12 @@ func TestBadStick(t *testing.T) {
 // whole version is booted each time, and with a healthy appliance all ends in a
 // state from which another update works.
 func TestPowerCut(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		t.Run(fmt.Sprintf("direct %v", direct), func(t *testing.T) { testPowerCut(t, direct) })
+	}
+}
+
+func testPowerCut(t *testing.T, direct bool) {
 	d := newMedium(t)
 	b := bundle(t, release("v2", day), keyA)
 	var cuts []*medium
@@ -371,10 +377,18 @@ func TestPowerCut(t *testing.T) {
 	if err == nil {
 		err = m.Arm(t.Context(), nil)
 	}
+	s := &starter{}
+	if err == nil && direct {
+		err = m.Direct(t.Context(), s, bySlotA)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	m = d.boot(t)
+	if direct {
+		m = d.kexec(t, s)
+	} else {
+		m = d.boot(t)
+	}
 	moment()
 	if err := m.Confirm(t.Context()); err != nil {
 		t.Fatal(err)

@@ -40,6 +40,7 @@ type Record struct {
 	Began   time.Time `json:"began,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
 	Starts  int       `json:"starts,omitempty"` // of the appliance, on trial
+	Direct  bool      `json:"direct,omitempty"` // it was, or was to be, tried without the firmware
 	Reason  string    `json:"reason,omitempty"` // why it fell back or was interrupted
 	// Before is how the appliance was before, in the words of whoever compares
 	// it with how it is on trial.
@@ -105,6 +106,16 @@ func (s State) Arm(before json.RawMessage) (State, error) {
 	return s, nil
 }
 
+// Spend counts the trial before it begins, as GRUB does, for a start without GRUB.
+// Record is written first, then Env.
+func (s State) Spend() (State, error) {
+	if s.Record.Phase != Armed || s.Env.Next != s.Record.Slot {
+		return s, wrong("start", s.Record.Phase)
+	}
+	s.Env.Left, s.Record.Direct = 0, true
+	return s, nil
+}
+
 // Confirm makes the slot on trial the active one. Env is written first, then
 // Record.
 func (s State) Confirm(now time.Time) (State, error) {
@@ -167,7 +178,7 @@ func (s State) Booted(b Boot, now time.Time) State {
 	case r.Phase == Armed && s.Env.Left > 0:
 		end(FellBack, "the boot loader couldn't count the attempt: it can't write to the stick")
 	case r.Phase == Armed || r.Phase == Trying:
-		end(FellBack, why(r.Starts))
+		end(FellBack, why(r.Starts, r.Direct))
 	}
 	if s.Env.Armed() && !onTrial {
 		s.Env = s.Env.Plain(s.Env.Next.Other())
@@ -176,8 +187,11 @@ func (s State) Booted(b Boot, now time.Time) State {
 }
 
 // why says what can be said of a trial that gave no reason itself.
-func why(starts int) string {
+func why(starts int, direct bool) string {
 	switch {
+	case starts == 0 && direct:
+		return "it didn't come so far that the appliance started: its kernel stopped or hung, or the power failed; or the machine doesn't bear " +
+			"being restarted without its firmware, then try sanctl update --no-kexec"
 	case starts == 0:
 		return "it didn't come so far that the appliance started: its kernel stopped or hung, or the power failed"
 	case starts == 1:

@@ -36,8 +36,12 @@ meanwhile, the next start is this version's again, and sanctl status says
 why.
 
 Initiators stay logged in or come back by themselves: for them it is a
-restart, a pause of as long as the machine takes to start. The configuration
-stays as it is.
+restart, a pause of as long as the machine takes to start. The new version
+is started straight away (kexec), without the firmware and its self-test,
+which take half a minute or more on many PCs. Where that can't be done, the
+machine restarts by way of the firmware, and it is said why. If a machine
+hangs when it is restarted without, switch it off and on, which starts this
+version again, and use --no-kexec. The configuration stays as it is.
 
 An update must be signed with a key that this version was built with. It is
 refused if it is older than this version (unless --allow-older is given), is
@@ -48,6 +52,7 @@ version is always there to be started.`,
 			q = api.UpdateRequest{}
 			f.BoolVar(&q.AllowOlder, "allow-older", false, "also if it is older than this version")
 			f.BoolVar(&q.Later, "later", false, "don't restart: the next start tries it, whenever that is")
+			f.BoolVar(&q.Firmware, "no-kexec", false, "restart by way of the firmware")
 		},
 		examples: []string{"sanctl update /tmp/sanstick.update", "sanctl update http://10.0.0.2/sanstick.update --later"},
 		see:      []string{"update status", "update rollback", "status"},
@@ -91,7 +96,14 @@ func updated(c *call, a api.UpdateAnswer, err error) error {
 	c.endProgress()
 	text := fmt.Sprintf("version %s is in slot %s; ", a.Version, a.Slot)
 	if a.Restarting {
-		text += "the machine restarts with it now, on trial\n"
+		text += "the machine restarts with it now, on trial"
+		switch {
+		case a.Direct:
+			text += ", without its firmware"
+		case a.Why != "":
+			text += ", by way of its firmware: " + a.Why
+		}
+		text += "\n"
 	} else {
 		text += "the next start tries it\n"
 	}
@@ -175,6 +187,7 @@ machine restarts with the version before.`,
 		options: func(f *flag.FlagSet) {
 			q = api.UpdateRequest{}
 			f.BoolVar(&q.Later, "later", false, "don't restart: the next start tries it, whenever that is")
+			f.BoolVar(&q.Firmware, "no-kexec", false, "restart by way of the firmware")
 		},
 		examples: []string{"sanctl update rollback"},
 		see:      []string{"update status", "update"},
