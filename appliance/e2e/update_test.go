@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sanstick/appliance/status"
+	"sanstick/imagebuild/qemu"
 )
 
 // signer signs the updates of these tests; the image doesn't know it, so its
@@ -36,65 +37,102 @@ var (
 		"mkdir /tmp/x; mount -t cgroup2 none /tmp/x; mkdir /tmp/x/y; echo 1 >/tmp/x/y/cgroup.procs; echo FROZEN >/dev/ttyS0; echo 1 >/tmp/x/y/cgroup.freeze; sleep 100000\n"}
 )
 
-// TestUpdate brings a machine a new version under an initiator, which is kept,
-// and one that can't start, which isn't.
-func TestUpdate(t *testing.T) {
+// TestNewVersion brings a machine a new version under an initiator, which is kept,
+// and one that can't start, which isn't. Both are started without the firmware.
+func TestNewVersion(t *testing.T) {
 	u := newUpdates(t, goodTOML)
-	m := u.boot(t, u.disks...)
-	m.awaitLUN(t, iqn)
-	first := m.identity(t)
-	run(t, "qemu-io", "-f", "raw", "-c", "write -P 0xa5 0 1M", "-c", "flush", m.url(iqn))
-
-	t.Run("refused", func(t *testing.T) {
-		v2 := u.version(t, "v2", time.Unix(2000, 0))
-		if said := m.shell(t, "sanctl update "+u.offer(t, v2, nil)); !strings.Contains(said, "isn't signed") {
-			t.Errorf("not signed:\n%s", said)
-		}
-		other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, ed25519.SeedSize))
-		if said := m.shell(t, "sanctl update "+u.offer(t, v2, other)); !strings.Contains(said, "isn't signed with a key of this appliance") {
-			t.Errorf("another key:\n%s", said)
-		}
-		if said := m.shell(t, "sanctl update "+u.offer(t, u.version(t, "v0", time.Unix(1, 0)), signer)); !strings.Contains(said, "--allow-older") {
-			t.Errorf("older:\n%s", said)
-		}
-	})
-
-	t.Run("good", func(t *testing.T) {
-		stop := m.pauses(t, iqn)
-		began := time.Now()
-		before := m.updateTo(t, u.offer(t, u.version(t, "v2", time.Unix(2000, 0)), signer))
-		t.Logf("written, compared and armed after %.1f s", time.Since(began).Seconds())
-		m.restarted(t, before, bootTime)
-		m.awaitLUN(t, iqn)
-		t.Logf("an initiator waited %.1f s at most", stop().Seconds())
-		s := m.awaitPhase(t, "confirmed", "b", "v2")
-		t.Logf("kept after %.1f s", time.Since(began).Seconds())
-		if s.Health != status.OK || s.System.Other != "v1" {
-			t.Errorf("health %s, other %q, problems %+v", s.Health, s.System.Other, s.Problems)
-		}
-		if again := m.identity(t); again != first {
-			t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", first, again)
-		}
-		run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0xa5 0 1M", m.url(iqn))
-		if got := u.clean(t); got["a"] != "v1" || got["b"] != "v2" {
-			t.Errorf("slots %v", got)
+	u.bus = qemu.Virtio // TestUpdate has the usual one, which is slower
+	m := u.start(t)
+	m.goes(t, u, "", func(s status.Snapshot) {
+		if m.byFirmware(t) {
+			t.Error("it was started by the firmware")
 		}
 	})
 	if t.Failed() {
 		return
 	}
+	m.comesBack(t, u, "", u.versionOf(t, nil, "v3", time.Unix(3000, 0), panics)) // the kernel and next to nothing
+}
 
-	t.Run("panics", func(t *testing.T) {
-		before := m.updateTo(t, u.offer(t, u.version(t, "v3", time.Unix(3000, 0), panics), signer))
-		m.restarted(t, before, 2*bootTime)
-		m.awaitLUN(t, iqn)
-		s := m.awaitPhase(t, "fell-back", "b", "v2")
-		if s.System.Mode != "fallback" || !strings.Contains(s.System.Update.Reason, "kernel stopped or hung") {
-			t.Errorf("system %+v, update %+v", s.System, s.System.Update)
+// TestUpdate does the same by way of the firmware, with an initramfs of the usual
+// size. Before that, what isn't signed, or is older, is refused.
+func TestUpdate(t *testing.T) {
+	u := newUpdates(t, goodTOML)
+	m := u.start(t)
+	v2 := u.version(t, "v2", time.Unix(2000, 0))
+	if said := m.shell(t, "sanctl update "+u.offer(t, v2, nil)); !strings.Contains(said, "isn't signed") {
+		t.Errorf("not signed:\n%s", said)
+	}
+	other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, ed25519.SeedSize))
+	if said := m.shell(t, "sanctl update "+u.offer(t, v2, other)); !strings.Contains(said, "isn't signed with a key of this appliance") {
+		t.Errorf("another key:\n%s", said)
+	}
+	if said := m.shell(t, "sanctl update "+u.offer(t, u.version(t, "v0", time.Unix(1, 0)), signer)); !strings.Contains(said, "--allow-older") {
+		t.Errorf("older:\n%s", said)
+	}
+	m.goes(t, u, noKexec, func(status.Snapshot) {
+		if !m.byFirmware(t) {
+			t.Error("it wasn't started by the firmware")
 		}
-		m.powerDown(t)
-		u.clean(t)
 	})
+	if t.Failed() {
+		return
+	}
+	m.comesBack(t, u, noKexec, u.version(t, "v3", time.Unix(3000, 0), panics))
+}
+
+// start switches the machine on, with something on its LUN.
+func (u *updates) start(t *testing.T) *machine {
+	t.Helper()
+	m := u.boot(t, u.disks...)
+	m.awaitLUN(t, iqn)
+	run(t, "qemu-io", "-f", "raw", "-c", "write -P 0xa5 0 1M", "-c", "flush", m.url(iqn))
+	return m
+}
+
+// goes brings the machine from v1 to v2, which is kept.
+func (m *machine) goes(t *testing.T, u *updates, options string, look func(status.Snapshot)) {
+	t.Helper()
+	first := m.identity(t)
+	stop := m.pauses(t, iqn)
+	began := time.Now()
+	before := m.updateTo(t, options+u.offer(t, u.version(t, "v2", time.Unix(2000, 0)), signer))
+	t.Logf("written, compared and armed after %.1f s", time.Since(began).Seconds())
+	m.restarted(t, before, bootTime)
+	m.awaitLUN(t, iqn)
+	t.Logf("an initiator waited %.1f s at most", stop().Seconds())
+	s := m.awaitPhase(t, "confirmed", "b", "v2")
+	t.Logf("kept after %.1f s", time.Since(began).Seconds())
+	if s.Health != status.OK || s.System.Other != "v1" {
+		t.Errorf("health %s, other %q, problems %+v", s.Health, s.System.Other, s.Problems)
+	}
+	if again := m.identity(t); again != first {
+		t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", first, again)
+	}
+	run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0xa5 0 1M", m.url(iqn))
+	if got := u.clean(t); got["a"] != "v1" || got["b"] != "v2" {
+		t.Errorf("slots %v", got)
+	}
+	look(s)
+}
+
+// comesBack brings the machine from v2 to a version that panics, and so back to v2.
+func (m *machine) comesBack(t *testing.T, u *updates, options string, to system) {
+	t.Helper()
+	began := time.Now()
+	before := m.updateTo(t, options+u.offer(t, to, signer))
+	m.restarted(t, before, 2*bootTime)
+	m.awaitLUN(t, iqn)
+	t.Logf("back after %.1f s", time.Since(began).Seconds())
+	s := m.awaitPhase(t, "fell-back", "b", "v2")
+	if s.System.Mode != "fallback" || !strings.Contains(s.System.Update.Reason, "kernel stopped or hung") {
+		t.Errorf("system %+v, update %+v", s.System, s.System.Update)
+	}
+	if !m.byFirmware(t) {
+		t.Error("what was gone back to wasn't started by the firmware")
+	}
+	m.powerDown(t)
+	u.clean(t)
 }
 
 // TestUpdateGoesBack is every way in which a version can be no good.
@@ -104,18 +142,19 @@ func TestUpdateGoesBack(t *testing.T) {
 	m := u.boot(t, u.disks...)
 	m.awaitLUN(t, iqn)
 	for i, tt := range []struct {
-		name   string
-		spoil  file
-		reason string
-		limit  time.Duration
+		name    string
+		spoil   file
+		options string
+		reason  string
+		limit   time.Duration
 	}{
-		{"daemon dies", dead, "kernel stopped or hung", 5 * time.Minute},
-		{"hangs", hangs, "kernel stopped or hung", 8 * time.Minute},
-		{"unhealthy", noLVM, "pool tank", 12 * time.Minute},
+		{"daemon dies", dead, noKexec, "kernel stopped or hung", 5 * time.Minute},
+		{"hangs", hangs, "", "kernel stopped or hung", 8 * time.Minute},
+		{"unhealthy", noLVM, "", "pool tank", 12 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			began := time.Now()
-			before := m.updateTo(t, u.offer(t, u.version(t, fmt.Sprintf("bad%d", i), time.Unix(5000, 0), tt.spoil), signer))
+			before := m.updateTo(t, tt.options+u.offer(t, u.version(t, fmt.Sprintf("bad%d", i), time.Unix(5000, 0), tt.spoil), signer))
 			if tt.name == "hangs" {
 				if _, err := m.await(t, "FROZEN"); err != nil {
 					t.Fatal(err)
@@ -155,7 +194,7 @@ func TestUpdateGoesBack(t *testing.T) {
 }
 
 // TestUpdatePowerCut cuts the power at random moments of updates, from the
-// command until the new version is kept: UPDATE_CUTS of them (6), with the
+// command until the new version is kept, half of them by way of the firmware: UPDATE_CUTS of them (6), with the
 // random numbers of UPDATE_SEED. Each time a whole version starts, says what
 // became of the update, and leaves both volumes clean. With UPDATE_LEDGER, a
 // line is added to that file.
@@ -218,7 +257,11 @@ func TestUpdatePowerCut(t *testing.T) {
 			next = offers[1]
 		}
 		began, before := time.Now(), len(m.Serial())
-		m.send(t, "sanctl update --allow-older "+next)
+		way := ""
+		if rnd.IntN(2) == 0 {
+			way = noKexec
+		}
+		m.send(t, "sanctl update --allow-older "+way+next)
 		// Evenly over writing, comparing, restarting and the trial.
 		cut := time.Duration(rnd.Int64N(int64(took + 50*time.Second)))
 		for time.Since(began) < cut {

@@ -110,6 +110,11 @@ type system struct {
 // it.
 func (u *updates) version(t *testing.T, version string, when time.Time, spoil ...file) system {
 	t.Helper()
+	return u.versionOf(t, u.initramfs, version, when, spoil...)
+}
+
+func (u *updates) versionOf(t *testing.T, initramfs []byte, version string, when time.Time, spoil ...file) system {
+	t.Helper()
 	dir := t.TempDir()
 	_, public, err := update.EncodeKey(signer)
 	if err != nil {
@@ -124,7 +129,7 @@ func (u *updates) version(t *testing.T, version string, when time.Time, spoil ..
 	files := append([]file{
 		{"etc/sanstick/version", 0o644, version + "\n"}, {"etc/sanstick/release.json", 0o644, string(about)}, {"etc/sanstick/update.pub", 0o644, string(public)},
 	}, spoil...)
-	if err := errors.Join(os.WriteFile(s.kernel, u.kernel, 0o600), os.WriteFile(s.initramfs, with(u.initramfs, files...), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(s.kernel, u.kernel, 0o600), os.WriteFile(s.initramfs, with(initramfs, files...), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if s.manifest, err = update.NewManifest(r, s.kernel, s.initramfs); err != nil {
@@ -225,7 +230,12 @@ func (m *machine) updateTo(t *testing.T, arguments string) (before int) {
 	if !strings.Contains(said, "the machine restarts with it now") {
 		t.Fatalf("sanctl update %s says\n%s", arguments, said)
 	}
-	const down = "reboot: Restarting system"
+	down := "reboot: Restarting system"
+	if direct := strings.Contains(said, "without its firmware"); direct == strings.Contains(arguments, noKexec) {
+		t.Errorf("sanctl update %s says\n%s", arguments, said)
+	} else if direct {
+		down = "Going down to=reboot" // the kernel says nothing
+	}
 	for end := time.Now().Add(bootTime); ; time.Sleep(100 * time.Millisecond) {
 		text := m.Serial()
 		if i := strings.LastIndex(text, down); i > from {
@@ -235,6 +245,19 @@ func (m *machine) updateTo(t *testing.T, arguments string) (before int) {
 			t.Fatal("the machine doesn't restart")
 		}
 	}
+}
+
+// noKexec has an update go by the firmware.
+const noKexec = "--no-kexec "
+
+// byFirmware tells whether GRUB has started what runs.
+func (m *machine) byFirmware(t *testing.T) bool {
+	t.Helper()
+	said := m.shell(t, "cat /proc/cmdline")
+	if !strings.Contains(said, "slot=") {
+		t.Errorf("the kernel's command line is %q", said)
+	}
+	return strings.Contains(said, "BOOT_IMAGE=")
 }
 
 // awaitPhase waits until the newest update is in a phase, in a slot, and all
