@@ -35,14 +35,16 @@ func TestStickIsBusyForAMoment(t *testing.T) {
 	}
 }
 
-// A system from a CD has no boot volume that could be looked for.
-func TestNoUpdatesFromCD(t *testing.T) {
+// A system from the ISO image has no boot volume that could be looked for, be it on a CD or on a stick.
+func TestNoUpdatesOfISO(t *testing.T) {
 	proc := t.TempDir()
 	if err := os.WriteFile(filepath.Join(proc, "cmdline"), []byte("media=iso slot=a mode=normal\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	u := newUpdates(&box{o: &Options{ProcDir: proc}, stick: &stick{memory: true}})
-	if u.volume != nil || u.manager != nil || u.why == nil || !strings.Contains(u.why.Error(), "CD") {
-		t.Errorf("%+v", u)
+	for _, memory := range []bool{true, false} {
+		u := newUpdates(&box{o: &Options{ProcDir: proc}, stick: &stick{memory: memory}})
+		if u.volume != nil || u.manager != nil || u.why == nil || !strings.Contains(u.why.Error(), "ISO") {
+			t.Errorf("in memory %v: %+v", memory, u)
+		}
 	}
 }

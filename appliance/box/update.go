@@ -45,14 +45,14 @@ func newUpdates(b *box) *updates {
 	}
 	boot, ok := update.ParseBoot(string(cmdline))
 	switch {
+	case startedFromISO(b.o.ProcDir):
+		u.why = &api.Error{Message: "this machine was started from the ISO image, which has no room for an update", Do: "write the new one in its place; or go over to the image for sticks"}
+		return u
 	case !ok:
 		u.why = &api.Error{Message: "this machine wasn't booted from a stick with two slots", Do: "write the new image to a stick"}
 		return u
 	case b.stick == nil:
 		u.why = &api.Error{Message: "the stick isn't here", Do: "plug it in"}
-		return u
-	case b.stick.memory:
-		u.why = &api.Error{Message: "this machine was started from a CD", Do: "write the new image to a CD, or to a stick, which can be updated"}
 		return u
 	}
 	id, err := os.ReadFile(filepath.Join(b.o.ProcDir, "sys/kernel/random/boot_id"))
