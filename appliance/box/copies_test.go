@@ -63,6 +63,18 @@ func (d areaDisk) WriteAt(p []byte, off int64) (int, error) {
 	return copy(d.disks[d.path][off:], p), nil
 }
 
+// labelled is a disk with LVM's label, as far as it matters here.
+func labelled(name string) []byte {
+	d := make([]byte, 4<<20)
+	copy(d[512:], "LABELONE")
+	d[512+20] = 32
+	copy(d[512+24:], "LVM2 001")
+	copy(d[512+32:], strings.ReplaceAll(pvOf(name), "-", ""))
+	return d
+}
+
+func pvOf(name string) string { return strings.Repeat(name, 6) + "-bbbb-cccc-dddd-eeee-ffff-gggggg" }
+
 // copiesRig is a stick and two disks of a pool.
 type copiesRig struct {
 	*copies
@@ -76,9 +88,9 @@ func newCopiesRig(t *testing.T, disks *areaDisks, configured bool) *copiesRig {
 	for _, name := range []string{"A", "B"} {
 		path := "/dev/" + name
 		if disks.disks[path] == nil {
-			disks.disks[path] = make([]byte, 4<<20)
+			disks.disks[path] = labelled(name)
 		}
-		r.list = append(r.list, pool.StickArea{Area: stickcopy.Area{Path: path, Disk: name, Start: 1 << 20, Size: stickcopy.AreaSize}, Pool: "tank", Configured: configured})
+		r.list = append(r.list, pool.StickArea{Area: stickcopy.Area{Path: path, Disk: name, PV: pvOf(name), Start: 1 << 20, Size: stickcopy.AreaSize}, Pool: "tank", Configured: configured})
 	}
 	r.copies = newCopies(t.TempDir(), func(f func() error) error { return f() }, func() []pool.StickArea { return r.list }, slog.New(slog.DiscardHandler))
 	r.open = disks.open

@@ -185,7 +185,7 @@ func TestReservationsLast(t *testing.T) {
 		"a disk dies":                   {cut: func(_ *testing.T, r *reservationRig) { r.away["A"] = true }},
 		"the disks are blank": {cut: func(_ *testing.T, r *reservationRig) {
 			for _, d := range r.rig.disks.disks {
-				clear(d)
+				clear(d[4096:])
 			}
 		}},
 	} {
@@ -223,7 +223,7 @@ func TestReservationsLast(t *testing.T) {
 				r.wantKey(t, "two", 7)
 			}
 			for _, a := range r.rig.list {
-				clear(r.rig.disks.disks[a.Path])
+				clear(r.rig.disks.disks[a.Path][4096:])
 			}
 			r.start(t)
 			r.wantKey(t, "one", 3)

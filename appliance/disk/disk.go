@@ -35,6 +35,9 @@ type Disk struct {
 	SMART         bool   // it can tell about its own health
 	LogicalBlock  int    // bytes
 	PhysicalBlock int    // bytes
+	// Seq is the number that the kernel gives to each disk that comes, and to no
+	// other; 0 if it doesn't tell. A disk that comes back has another one.
+	Seq uint64
 }
 
 // ID is what a person should call the disk: its serial number, or its WWN if
@@ -175,6 +178,7 @@ func scanOne(sysfs, name string) (d Disk, ok bool, err error) {
 		LogicalBlock:  blockSize(dir, "queue/logical_block_size"),
 		PhysicalBlock: blockSize(dir, "queue/physical_block_size"),
 	}
+	d.Seq, _ = strconv.ParseUint(attr(dir, "diskseq"), 10, 64) // 0 unless it is a number
 	identify(&d, dir)
 	d.SMART = smart(d.Transport, dir)
 	return d, true, nil

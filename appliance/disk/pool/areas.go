@@ -19,7 +19,7 @@ func (m *Manager) StickAreas() []StickArea {
 	m.members(func(g lvm.Group, x member, configured bool) {
 		if x.here && x.pv.AreaSize != 0 {
 			all = append(all, StickArea{
-				Area: stickcopy.Area{Path: x.pv.Path, Disk: x.id, Start: x.pv.AreaStart, Size: x.pv.AreaSize},
+				Area: stickcopy.Area{Path: x.pv.Path, Disk: x.id, Seq: x.disk.Seq, PV: x.pv.UUID, Start: x.pv.AreaStart, Size: x.pv.AreaSize},
 				Pool: g.Name, Configured: configured,
 			})
 		}

@@ -45,7 +45,7 @@ func (v view) use(d disk.Disk) string {
 	if slices.Contains(v.facts.Boot, d.Name) {
 		return "boot stick"
 	}
-	if !slices.Contains(v.facts.Disks, d) {
+	if !slices.Contains(v.facts.Disks, d) || v.facts.Unread[d.Name] {
 		return "not looked at yet" // and maybe under the name of another one
 	}
 	if busy := v.facts.Busy[d.Name]; busy != "" {

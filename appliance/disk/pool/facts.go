@@ -15,7 +15,10 @@ type Facts struct {
 	Disks []disk.Disk
 	Boot  []string // kernel names of disks that we run from: never touched
 	LVM   lvm.State
-	Found map[string]probe.Finding // by kernel name: what is on disks that were looked at
+	// Unread are disks, by kernel name, that have come since LVM's state was read: what
+	// that says of a device of that name is about another disk.
+	Unread map[string]bool
+	Found  map[string]probe.Finding // by kernel name: what is on disks that were looked at
 	// Holds is all that is on disks that were found not to be blank.
 	Holds map[string][]probe.Finding
 	// Labels are LVM's labels, by the kernel name of the disk that has one.
@@ -106,7 +109,7 @@ func (f Facts) membersOf(g lvm.Group) []member {
 	var all []member
 	for _, pv := range g.Physical {
 		m := member{pv: pv, id: recorded[pv.UUID]}
-		if d, ok := f.diskAt(pv.Path); ok && !pv.Missing {
+		if d, ok := f.diskAt(pv.Path); ok && !pv.Missing && !f.Unread[d.Name] {
 			m.disk, m.id, m.here = d, d.ID(), true
 		}
 		if m.id == "" {

@@ -88,6 +88,7 @@ func (m *Manager) checkLVM(ctx context.Context, anyway bool) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.facts.Unread = nil // the mark is of the disks that are here
 	m.readWitness()
 	return nil
 }

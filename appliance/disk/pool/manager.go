@@ -233,9 +233,14 @@ func (m *Manager) readDisks() (changed bool, err error) {
 		return false, nil
 	}
 	found, stamped, holds := map[string]probe.Finding{}, map[string]Stamp{}, map[string][]probe.Finding{}
+	unread := map[string]bool{}
 	for _, d := range disks {
 		if !slices.Contains(f.Disks, d) {
+			unread[d.Name] = true
 			continue
+		}
+		if f.Unread[d.Name] {
+			unread[d.Name] = true
 		}
 		if x, ok := f.Found[d.Name]; ok {
 			found[d.Name] = x
@@ -245,7 +250,7 @@ func (m *Manager) readDisks() (changed bool, err error) {
 			stamped[d.Name] = x
 		}
 	}
-	f.Disks, f.Found, f.Holds, f.Stamped, f.Boot = disks, found, holds, stamped, m.o.BootDisks
+	f.Disks, f.Found, f.Holds, f.Stamped, f.Unread, f.Boot = disks, found, holds, stamped, unread, m.o.BootDisks
 	if f.Disks == nil {
 		f.Disks = []disk.Disk{}
 	}
@@ -265,6 +270,7 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	m.marked, m.verify = mark, time.Time{}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.facts.Unread = nil // only who holds op reads disks
 	m.facts.LVM, m.facts.Labels, m.facts.Copies = s, labels, hidden
 	m.readWitness()
 	m.recall()

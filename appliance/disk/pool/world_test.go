@@ -81,7 +81,7 @@ func (w *world) plug(letter string) {
 		size = memSize
 	}
 	w.numberDisk(letter)
-	for name, content := range map[string]string{"size": strconv.FormatInt(size/512, 10), "serial": strings.ToUpper(letter)} {
+	for name, content := range map[string]string{"size": strconv.FormatInt(size/512, 10), "serial": strings.ToUpper(letter), "diskseq": strconv.Itoa(w.plugged)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			w.t.Fatal(err)
 		}

@@ -1,13 +1,16 @@
 package stickcopy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"sanstick/appliance/disk/probe"
 	"sanstick/appliance/sys"
 )
 
@@ -15,6 +18,8 @@ import (
 type Area struct {
 	Path  string // of the disk, as in "/dev/sda"
 	Disk  string // its serial number or WWN, for people
+	Seq   uint64 // see disk.Disk; 0: not known
+	PV    string // LVM's UUID in the label of the disk
 	Start int64  // bytes
 	Size  int64  // bytes
 }
@@ -33,6 +38,9 @@ type Device interface {
 	Sync() error // until everything is on stable storage
 }
 
+// A sequenced is a Device that knows which disk it is; see disk.Disk.
+type sequenced interface{ DiskSeq() (uint64, error) }
+
 // An Opener opens a disk, which others use at the same time.
 type Opener func(path string, write bool) (Device, error)
 
@@ -42,12 +50,65 @@ func Open(path string, write bool) (Device, error) {
 	if write {
 		flags = os.O_RDWR
 	}
-	return os.OpenFile(path, flags|unix.O_DIRECT, 0)
+	f, err := os.OpenFile(path, flags|unix.O_DIRECT, 0)
+	if err != nil {
+		return nil, err
+	}
+	return realDisk{f}, nil
+}
+
+type realDisk struct{ *os.File }
+
+// DiskSeq implements sequenced.
+func (d realDisk) DiskSeq() (seq uint64, err error) {
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, d.Fd(), unix.BLKGETDISKSEQ, uintptr(unsafe.Pointer(&seq)))
+	if e != 0 {
+		return 0, fmt.Errorf("cannot tell which disk it is: %w", e)
+	}
+	return seq, nil
+}
+
+// ErrStranger says that another disk has got the name of an area's.
+var ErrStranger = errors.New("another disk is there now")
+
+// openArea opens an area's disk and makes sure that it is that one: the names of
+// disks that went are given to others, on which an area is in the middle of
+// something. Nobody has asked to be alone with the disk, so the open file is what must
+// be right.
+func openArea(open Opener, a Area, write bool) (Device, error) {
+	dev, err := open(a.Path, write)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.check(dev); err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return dev, nil
+}
+
+func (a Area) check(dev Device) error {
+	if d, ok := dev.(sequenced); ok && a.Seq != 0 {
+		seq, err := d.DiskSeq()
+		if err != nil {
+			return err
+		}
+		if seq != a.Seq {
+			return ErrStranger
+		}
+	}
+	b := sys.AlignedBuffer(headerSize) // LVM's label is in the first 2 KiB
+	if _, err := dev.ReadAt(b, 0); err != nil {
+		return err
+	}
+	if label, ok, err := probe.PhysicalVolume(bytes.NewReader(b), int64(len(b))); err != nil || !ok || label.UUID != a.PV {
+		return errors.Join(ErrStranger, err)
+	}
+	return nil
 }
 
 // Read reads the newest copy in an area; ErrNone if there is none.
 func Read(open Opener, a Area) (Copy, error) {
-	dev, err := open(a.Path, false)
+	dev, err := openArea(open, a, false)
 	if err != nil {
 		return Copy{}, fmt.Errorf("cannot read the copy of the stick on disk %s: %w", a.Disk, err)
 	}
@@ -113,7 +174,7 @@ func write(open Opener, a Area, c Copy) (err error) {
 	if err != nil {
 		return err
 	}
-	dev, err := open(a.Path, true)
+	dev, err := openArea(open, a, true)
 	if err != nil {
 		return err
 	}

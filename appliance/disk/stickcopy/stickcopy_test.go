@@ -20,11 +20,13 @@ var errPower = errors.New("power cut")
 type memDisk struct {
 	b    []byte
 	left int
+	seq  uint64
 }
 
 func (d *memDisk) open(string, bool) (Device, error) { return d, nil }
 func (d *memDisk) Close() error                      { return nil }
 func (d *memDisk) Sync() error                       { return nil }
+func (d *memDisk) DiskSeq() (uint64, error)          { return d.seq, nil }
 
 func (d *memDisk) ReadAt(p []byte, off int64) (int, error) {
 	if off+int64(len(p)) > int64(len(d.b)) {
@@ -47,9 +49,22 @@ func (d *memDisk) WriteAt(p []byte, off int64) (int, error) {
 
 const many = 1 << 30
 
-func newDisk() *memDisk { return &memDisk{b: make([]byte, 8<<20), left: many} }
+func newDisk() *memDisk {
+	d := &memDisk{b: make([]byte, 8<<20), left: many, seq: 7}
+	label(d.b, "aaaaaabbbbccccddddeeeeffffgggggg")
+	return d
+}
 
-var area = Area{Path: "/dev/sda", Disk: "A", Start: 1 << 20, Size: AreaSize}
+// label is what of LVM's label matters here.
+func label(disk []byte, uuid string) {
+	b := disk[512:1024]
+	copy(b, "LABELONE")
+	b[20] = 32
+	copy(b[24:], "LVM2 001")
+	copy(b[32:], uuid)
+}
+
+var area = Area{Path: "/dev/sda", Disk: "A", Seq: 7, PV: "aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg", Start: 1 << 20, Size: AreaSize}
 
 func version(n int) Copy {
 	return Copy{
@@ -90,6 +105,32 @@ func TestPowerCut(t *testing.T) {
 		}
 		if !bytes.Equal(before[:area.Start], d.b[:area.Start]) || !bytes.Equal(before[area.Start+area.Size:], d.b[area.Start+area.Size:]) {
 			t.Errorf("cut %d: something else was written", cut)
+		}
+	}
+}
+
+// TestStranger: where another disk has got the name of an area's, nothing is read or
+// written.
+func TestStranger(t *testing.T) {
+	for name, change := range map[string]func(*memDisk){
+		"another label": func(d *memDisk) { label(d.b, "xaaaaabbbbccccddddeeeeffffgggggg") },
+		"no label":      func(d *memDisk) { clear(d.b[:4096]) },
+		"came later":    func(d *memDisk) { d.seq++ },
+	} {
+		d := newDisk()
+		if err := Write(d.open, area, version(1)); err != nil {
+			t.Fatal(err)
+		}
+		change(d)
+		before := bytes.Clone(d.b)
+		if err := Write(d.open, area, version(2)); !errors.Is(err, ErrStranger) {
+			t.Errorf("%s: write: %v", name, err)
+		}
+		if _, err := Read(d.open, area); !errors.Is(err, ErrStranger) {
+			t.Errorf("%s: read: %v", name, err)
+		}
+		if !bytes.Equal(before, d.b) {
+			t.Errorf("%s: it was written to", name)
 		}
 	}
 }
@@ -171,7 +212,7 @@ func TestDamaged(t *testing.T) {
 			d.b[off+at] = whole[off+at]
 		}
 	}
-	clear(d.b)
+	clear(d.b[4096:])
 	if _, err := Read(d.open, area); !errors.Is(err, ErrNone) {
 		t.Errorf("of nothing: %v", err)
 	}
