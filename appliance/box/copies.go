@@ -402,12 +402,17 @@ func (c *copies) id() (string, error) {
 // own tells whether the stick that is here is this appliance's.
 func (c *copies) own() error {
 	id, err := c.readID()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err == nil && c.ours != "" && id != c.ours {
+	if err == nil && c.foreign(id) {
 		err = errForeignStick
 	}
 	return err
+}
+
+// foreign tells whether an ID isn't this appliance's, as far as that is known.
+func (c *copies) foreign(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ours != "" && id != c.ours
 }
 
 // readID reads the ID, which is empty if there is none.

@@ -20,6 +20,9 @@ import (
 // reservationPeriod is how often is looked whether the stick has what it should.
 const reservationPeriod = 5 * time.Second
 
+// stickPause is how long a stick that couldn't be written to is left alone.
+const stickPause = time.Minute
+
 // tend brings a stick in line that was away, and looks again at pools in doubt,
 // until ctx ends.
 func (r *reservations) tend(ctx context.Context) error {
@@ -70,10 +73,18 @@ func (r *reservations) catchUp() {
 	if has, err := readBounded(r.path()); err == nil && bytes.Equal(has, b) {
 		return
 	}
+	r.mu.Lock()
+	wait := time.Now().Before(r.again)
+	r.mu.Unlock()
+	if wait {
+		return
+	}
 	err = r.putOnStick(b)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.putErr = err
+	if r.putErr = err; err != nil && !errors.Is(err, errGone) {
+		r.again = time.Now().Add(stickPause)
+	}
 }
 
 // mend tells whether the stick's file, which can't be read, may be replaced: what is

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"sanstick/appliance/disk/pool"
 	"sanstick/appliance/disk/stickcopy"
@@ -51,6 +52,7 @@ type reservations struct {
 	doubts   map[string]string // pools that aren't served, and why
 	stickErr error             // what the stick has can't be read, and nothing was put in its place
 	putErr   error             // the stick lacks what is known
+	again    time.Time         // when the stick is tried again, if it failed
 	changes  int
 	last     outcome
 }

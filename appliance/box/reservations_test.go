@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -148,6 +149,22 @@ func (r *reservationRig) fail(disk string, fails bool) {
 	}
 }
 
+// swap puts another appliance's stick in the place of ours, or takes it out again.
+func (r *reservationRig) swap(in bool) {
+	for _, name := range []string{configName, idName} {
+		path, aside := filepath.Join(r.dir, name), filepath.Join(r.dir, filepath.Base(name)+".ours")
+		var err error
+		if _, gone := os.Stat(aside); in && gone != nil {
+			err = errors.Join(os.Rename(path, aside), os.WriteFile(path, []byte(strings.Repeat("0", 32)+"\n"), 0o600))
+		} else if !in && gone == nil {
+			err = os.Rename(aside, path)
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+}
+
 func mustSave(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -264,9 +281,7 @@ func TestReservationsRefused(t *testing.T) {
 		"the stick is in memory, and a disk doesn't take it": {func(r *reservationRig) { r.memory = true; r.fail("B", true) }, "it is in memory only"},
 		"the stick is in memory, and there are no areas":     {func(r *reservationRig) { r.memory, r.rig.list = true, nil }, "have no room for them"},
 		"another appliance's stick, and a disk doesn't take it": {func(r *reservationRig) {
-			if err := os.WriteFile(filepath.Join(r.dir, idName), []byte(strings.Repeat("0", 32)+"\n"), 0o600); err != nil {
-				panic(err)
-			}
+			r.swap(true)
 			r.fail("B", true)
 		}, errForeignStick.Error()},
 	} {
@@ -275,18 +290,16 @@ func TestReservationsRefused(t *testing.T) {
 			r := newReservationRig(t)
 			mustSave(t, r.save(t, "one", 1))
 			list := r.rig.list
-			id, err := r.rig.readID()
-			mustSave(t, err)
 			tt.fail(r)
 			if err := r.save(t, "one", 2); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 			r.wantKey(t, "one", 1)
 			// The places that took it are told that it isn't so, as soon as may be.
-			r.stick, r.rig.list = nil, list
+			r.stick, r.rig.list, r.again = nil, list, time.Time{}
 			r.fail("A", false)
 			r.fail("B", false)
-			mustSave(t, os.WriteFile(filepath.Join(r.dir, idName), []byte(id+"\n"), 0o600))
+			r.swap(false)
 			r.rig.goRound(t, "config")
 			r.look()
 			r.start(t)
@@ -429,6 +442,39 @@ func TestReservationsBounds(t *testing.T) {
 	}
 	r.start(t)
 	r.wantKey(t, "one", 1)
+}
+
+// TestReservationsLeaveSticks: a stick that can't be written to, or is another
+// appliance's, isn't made writable again and again.
+func TestReservationsLeaveSticks(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r := newReservationRig(t)
+	mustSave(t, r.save(t, "one", 1))
+	tries := 0
+	write := r.write
+	r.write = func(f func() error) error { tries++; return write(f) }
+	r.swap(true)
+	mustSave(t, r.save(t, "one", 2))
+	for range 3 {
+		r.look()
+	}
+	if tries != 0 {
+		t.Errorf("another appliance's stick was made writable %d times", tries)
+	}
+	r.swap(false)
+	r.stick, r.again = unix.EIO, time.Time{}
+	for range 3 {
+		r.look()
+	}
+	if tries != 1 {
+		t.Errorf("a stick that can't be written to was tried %d times", tries)
+	}
+	r.stick, r.again = nil, time.Time{}
+	r.look()
+	r.look()
+	if tries != 2 {
+		t.Errorf("a stick was written to %d times, not once", tries-1)
+	}
 }
 
 // TestReservationsTogether: changes that come at once are all kept, with fewer

@@ -125,6 +125,9 @@ func (r *reservations) putOnStick(b []byte) error {
 	if r.dir == "" {
 		return errors.New("there is none")
 	}
+	if id, err := r.copies.readID(); err == nil && id != "" && r.copies.foreign(id) {
+		return errForeignStick // which isn't made writable for nothing
+	}
 	if r.stickError() != nil && !r.mend() {
 		return errors.New("what is on it can't be read, and isn't replaced before all pools are here")
 	}
