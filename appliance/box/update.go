@@ -152,6 +152,7 @@ func (u *updates) run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	u.unload() // what the daemon before this one has left
 	if u.boot.Mode != update.Try {
 		select {
 		case <-u.box.storage.Ready():
@@ -241,6 +242,7 @@ func (u *updates) change(ctx context.Context, q api.UpdateRequest, progress func
 	if u.manager == nil {
 		return a, u.why
 	}
+	u.unload() // it may be of the slot that is written to now
 	w := update.Wanted{AllowOlder: q.AllowOlder, Schema: u.box.settings().config.Schema()}
 	m, err := get(u.manager, w, func(what string, done, total int64) { progress(api.Progress{What: what, Done: done, Total: total}) })
 	if err != nil {
@@ -272,6 +274,13 @@ func (u *updates) change(ctx context.Context, q api.UpdateRequest, progress func
 	u.box.log.Info("Restarting with another version", "version", a.Version, "slot", a.Slot, "by the firmware", !a.Direct)
 	u.askRestart()
 	return a, nil
+}
+
+// unload has the next restart go by the firmware, unless something is loaded again.
+func (u *updates) unload() {
+	if err := u.box.o.Kexec.Unload(); err != nil {
+		u.box.log.Debug("Cannot tell the kernel to start no other one", "error", err) // it knows nothing of that, or may not
+	}
 }
 
 // refusal gives the API's form to what package update refuses.

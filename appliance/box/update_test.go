@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sanstick/appliance/status"
+	"sanstick/appliance/sys/systest"
 	"sanstick/appliance/update"
 )
 
@@ -38,7 +39,7 @@ func booted(t *testing.T, boot update.Boot, env string, r update.Record) *update
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &Options{Log: slog.New(slog.DiscardHandler), Socket: filepath.Join(t.TempDir(), "api.sock")}
+	o := &Options{Log: slog.New(slog.DiscardHandler), Socket: filepath.Join(t.TempDir(), "api.sock"), Kexec: &systest.Kexec{}}
 	u := &updates{box: &box{o: o, log: o.Log}, volume: v, boot: boot, restart: make(chan struct{}, 1)}
 	u.manager = update.New(update.Options{
 		Volume: plainVolume(dir), Boot: boot, Running: update.Release{Version: "v2"},
@@ -72,6 +73,25 @@ func TestGivenUp(t *testing.T) {
 		update.Record{Phase: update.Trying, Slot: update.SlotB, Version: "v2", Starts: 1, Reason: "somebody has gone back"})
 	if restarts, kept, _ := u.outcome(t); !restarts || kept {
 		t.Errorf("restarts %v, kept %v", restarts, kept)
+	}
+}
+
+// What a daemon that died has loaded isn't what the next restart goes into.
+func TestNothingStaysLoaded(t *testing.T) {
+	u := booted(t, update.Boot{Slot: update.SlotA, Mode: update.Normal, ID: "1"}, "active=a\n", update.Record{})
+	k := &systest.Kexec{}
+	if err := k.Load(nil, nil, "slot=b mode=try"); err != nil {
+		t.Fatal(err)
+	}
+	u.box.o.Kexec = k
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	u.box.storage = &storage{ready: make(chan struct{})}
+	if err := u.run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, loaded := k.Loaded(); loaded {
+		t.Error("it is still loaded")
 	}
 }
 

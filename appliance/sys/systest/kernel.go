@@ -1,6 +1,7 @@
 package systest
 
 import (
+	"os"
 	"sync"
 
 	"sanstick/appliance/sys"
@@ -10,6 +11,7 @@ var (
 	_ sys.Mounter = (*Mounter)(nil)
 	_ sys.Loader  = (*Loader)(nil)
 	_ sys.Power   = (*Power)(nil)
+	_ sys.Kexec   = (*Kexec)(nil)
 )
 
 // Mounter is a sys.Mounter that only takes notes. Safe for concurrent use.
@@ -113,4 +115,34 @@ func (p *Power) Calls() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.calls...)
+}
+
+// Kexec is a sys.Kexec that only remembers. Safe for concurrent use.
+type Kexec struct {
+	mu      sync.Mutex
+	loaded  bool
+	cmdline string
+}
+
+// Load implements sys.Kexec.
+func (k *Kexec) Load(_, _ *os.File, cmdline string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.loaded, k.cmdline = true, cmdline
+	return nil
+}
+
+// Unload implements sys.Kexec.
+func (k *Kexec) Unload() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.loaded = false
+	return nil
+}
+
+// Loaded tells whether a kernel is loaded, and the command line of the last one.
+func (k *Kexec) Loaded() (cmdline string, loaded bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.cmdline, k.loaded
 }
