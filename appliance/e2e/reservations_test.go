@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"sanstick/appliance/status"
 	"sanstick/imagebuild/qemu"
@@ -24,7 +26,9 @@ type reserver struct {
 
 func (m *machine) reserver(t *testing.T, isid byte) reserver {
 	t.Helper()
-	c, err := iscsitest.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", m.port))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	c, err := iscsitest.Dial(ctx, fmt.Sprintf("127.0.0.1:%d", m.port))
 	if err != nil {
 		t.Fatal(err)
 	}
