@@ -24,11 +24,15 @@ takes a few minutes and needs a network; later ones take seconds and need none.
   go run ./imagebuild build --add files              with a directory of yours laid over the root: files/etc/x becomes /etc/x
   go run ./imagebuild build --add tool:/usr/bin/     with a program of yours as /usr/bin/tool
   go run ./imagebuild build --modules i915,qla2xxx   with more of Debian's kernel modules, and what they need
+  go run ./imagebuild build --firmware               with the firmware that the image's modules ask for
   go run ./imagebuild build --console ttyS1,9600     on another serial port than the first, and not on the screen
   go run ./imagebuild build --cmdline mitigations=off
 
 build/sanstick.iso is the same for a CD drive, or a virtual one. Written to a stick it boots as well, but has no room for
 updates. From a CD the configuration is read from any disk or stick with a volume SANSTICK.
+
+Firmware is taken from Debian's packages firmware-*, as far as this machine's package sources have them: most are in the
+component non-free-firmware. Of those packages only the files that a module of the image asks for go in: some 6 MB.
 
 What is added lies in memory while the appliance runs, and overwrites nothing of it. Modules are loaded when a device asks
 for them. The manifest names all of it, and the version ends with +custom. An update brings files and modules only if it
@@ -46,6 +50,7 @@ With a key (imagebuild keygen) the appliance takes updates: see imagebuild bundl
 func customFlags(fs *flag.FlagSet, c *image.Custom) {
 	listFlag(fs, "add", "add the file or the directory `PATH[:DEST]`; may be given several times", &c.Add, "")
 	listFlag(fs, "modules", "add the kernel modules `NAME,...`", &c.Modules, ",")
+	fs.BoolVar(&c.Firmware, "firmware", false, "add the firmware that the image's modules ask for")
 }
 
 // listFlag is a flag that may be given several times. With a separator each may name several.

@@ -29,8 +29,8 @@ the secret key, its stick has to be written again. Existing keys are never overw
 const bundleHelp = `imagebuild bundle makes the file with which "sanctl update" brings this version to an appliance.
 
 It builds kernel and initramfs as "imagebuild build" does and puts them into build/sanstick.update, signed if there is a
-secret key (see keygen). The configuration is none of it: appliances keep theirs. For an image that was built with --add or
---modules give them here as well, else the update does without.
+secret key (see keygen). The configuration is none of it: appliances keep theirs. For an image that was built with --add,
+--modules or --firmware give them here as well, else the update does without.
 
   go run ./imagebuild bundle                         build/sanstick.update, signed with keys/update.key if that is there
   go run ./imagebuild bundle --key ~/keys/attic.key

@@ -43,6 +43,7 @@ type Options struct {
 	BootDir       string    // where the boot volume is mounted now and then: /run/boot
 	SysDir        string    // /sys
 	ProcDir       string    // /proc
+	KernelLog     string    // /dev/kmsg
 	Socket        string    // /run/sanstick/api.sock
 	BootLog       string    // /run/sanstick/boot
 	Listen        string    // where iSCSI is served; ":3260"
@@ -65,6 +66,7 @@ func (o *Options) defaults() {
 	or(&o.AboutDir, "/etc/sanstick")
 	or(&o.SysDir, "/sys")
 	or(&o.ProcDir, "/proc")
+	or(&o.KernelLog, "/dev/kmsg")
 	or(&o.Socket, api.DefaultSocket)
 	or(&o.Listen, ":3260")
 	if o.Log == nil {
@@ -138,6 +140,7 @@ func Run(ctx context.Context, o Options) error {
 	b.copies = b.newCopies()
 	b.reservations = b.newReservations()
 	b.updates = newUpdates(b)
+	b.firmware = &firmwareWatch{kmsg: o.KernelLog, sysfs: o.SysDir, log: b.log}
 	tasks := []task.Task{
 		b.network,
 		task.Func("boot phases", b.noteNetwork),
@@ -147,6 +150,7 @@ func Run(ctx context.Context, o Options) error {
 			return api.New(api.Options{Log: b.log, Socket: o.Socket, Status: b.snapshot, Actions: b.actions()})
 		}),
 		task.Func("stick's copies", b.keepCopies),
+		task.Restart("firmware watch", b.log, func() task.Task { return task.Func("firmware watch", b.firmware.run) }),
 		task.Restart("console", b.log, func() task.Task { return task.Func("console", b.show) }),
 		task.Restart("updates", b.log, func() task.Task { return task.Func("updates", b.updates.run) }),
 		task.Restart("restart", b.log, func() task.Task { return task.Func("restart", b.updates.restarts) }),
@@ -182,7 +186,8 @@ type box struct {
 	reservations *reservations
 	adopted      chan struct{} // filled when a configuration was adopted
 
-	updates *updates
+	updates  *updates
+	firmware *firmwareWatch
 
 	stickGone atomic.Bool
 

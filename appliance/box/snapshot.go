@@ -50,6 +50,7 @@ func (b *box) snapshot(ctx context.Context) (status.Snapshot, error) {
 	s.Problems = append(s.Problems, stickProblems...)
 	s.Problems = append(s.Problems, b.reservations.problems()...)
 	s.Problems = append(s.Problems, b.copies.problems(c.Blank() && set.trusted)...)
+	s.Problems = append(s.Problems, b.firmware.problems()...)
 	slices.SortStableFunc(s.Problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })
 	s.Health = status.OK
 	for _, p := range s.Problems {

@@ -30,7 +30,15 @@ type Options struct {
 	Dir    string   // the cache directory; everything is below it
 	Names  []string // the packages wanted; the libraries they depend on come with them
 	Update bool     // ask the archive for newer versions although the cache has some
+	Note   string   // said of fetching them
 	Log    *progress.Log
+}
+
+// A NotFoundError says that the host's package sources don't have some packages.
+type NotFoundError struct{ Names []string }
+
+func (e *NotFoundError) Error() string {
+	return "the package sources of this host don't have " + strings.Join(e.Names, ", ")
 }
 
 // A Set is a complete set of packages in the cache.
@@ -73,7 +81,7 @@ func Fetch(ctx context.Context, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Log.Step("fetching %d packages (about 90 MB the first time)", len(wanted))
+	o.Log.Step("fetching %d packages%s", len(wanted), o.Note)
 	if s.Packages, err = c.download(ctx, wanted); err != nil {
 		return nil, err
 	}

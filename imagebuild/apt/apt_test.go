@@ -116,3 +116,10 @@ func TestKey(t *testing.T) {
 		t.Error("keys must be equal for equal packages only")
 	}
 }
+
+func TestWithout(t *testing.T) {
+	const versions = "      lvm2 | 2.03.16-2 | http://deb.debian.org/debian bookworm/main amd64 Packages\n      lvm2 | 2.03.16-2 | http://x bookworm/main Sources\nfirmware-bnx2 | 20230210-5 | http://x y\n"
+	if diff := cmp.Diff([]string{"firmware-realtek", "lvm"}, without([]byte(versions), []string{"lvm2", "firmware-realtek", "firmware-bnx2", "lvm"})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

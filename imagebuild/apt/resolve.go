@@ -35,6 +35,13 @@ func (c *client) resolve(ctx context.Context, names []string) ([]version, error)
 		}
 		out = append(out, v)
 	}
+	versions, err := c.run(ctx, "apt-cache", append([]string{"madison"}, others...)...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for the packages: %w", err)
+	}
+	if missing := without(versions, others); len(missing) > 0 {
+		return nil, fmt.Errorf("cannot find all packages (sanstick is built from Debian's): %w", &NotFoundError{Names: missing})
+	}
 	simulation, err := c.run(ctx, "apt-get", append([]string{"--simulate", "install"}, others...)...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot resolve the packages (sanstick is built from Debian's): %w", err)
@@ -46,6 +53,22 @@ func (c *client) resolve(ctx context.Context, names []string) ([]version, error)
 	out = append(out, wanted...)
 	slices.SortFunc(out, func(a, b version) int { return strings.Compare(a.name, b.name) })
 	return slices.Compact(out), nil
+}
+
+// without returns the names that have no line in a list of versions: "lvm2 | 2.03.16-2 | http://... Packages".
+func without(versions []byte, names []string) []string {
+	have := make(map[string]bool)
+	for line := range strings.Lines(string(versions)) {
+		name, _, _ := strings.Cut(line, "|")
+		have[strings.TrimSpace(name)] = true
+	}
+	var out []string
+	for _, n := range names {
+		if !have[n] {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // The dependency of a kernel metapackage on the concrete kernel: "linux-image-6.1.0-56-amd64 (= 6.1.192-2)".

@@ -12,9 +12,10 @@ import (
 
 // Custom is what an image has that isn't in every one. The zero value is nothing.
 type Custom struct {
-	Add     []string // files and trees that go into the initramfs: see initramfs.Added
-	Modules []string // names of kernel modules
-	Boot    esp.Boot // for GRUB; an update doesn't bring it
+	Add      []string // files and trees that go into the initramfs: see initramfs.Added
+	Modules  []string // names of kernel modules
+	Firmware bool     // that the modules ask for, from Debian's packages
+	Boot     esp.Boot // for GRUB; an update doesn't bring it
 }
 
 // moduleName is what a kernel module can be called.
@@ -35,10 +36,14 @@ func (c Custom) read() ([]initramfs.File, error) {
 
 // options says in the manifest what was asked for. The files that were added are listed there themselves.
 func (c Custom) options() string {
-	if len(c.Modules) == 0 {
-		return ""
+	var words []string
+	if len(c.Modules) > 0 {
+		words = append(words, "--modules "+strings.Join(c.Modules, ","))
 	}
-	return "--modules " + strings.Join(c.Modules, ",")
+	if c.Firmware {
+		words = append(words, "--firmware")
+	}
+	return strings.Join(words, " ")
 }
 
 // bootOptions is options with those of GRUB's configuration.
@@ -55,7 +60,7 @@ func (c Custom) bootOptions() string {
 
 // suffix marks the version of a system that isn't like every one of its source.
 func (c Custom) suffix() string {
-	if len(c.Add) > 0 || len(c.Modules) > 0 {
+	if len(c.Add) > 0 || len(c.Modules) > 0 || c.Firmware {
 		return "+custom"
 	}
 	return ""

@@ -95,6 +95,7 @@ type system struct {
 	tree     rootfs.Tree
 	kernel   *kernel.Kernel
 	initrd   string // its file
+	firmware []initramfs.File
 	bill     bill
 	packages int
 	slot     update.Manifest
@@ -102,7 +103,7 @@ type system struct {
 
 // makeSystem makes kernel and initramfs in the cache. added are files for the initramfs.
 func makeSystem(ctx context.Context, o Options, added []initramfs.File, cache string) (*system, error) {
-	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Update: o.Update, Log: o.Log})
+	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Update: o.Update, Note: fetchNote, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +121,13 @@ func makeSystem(ctx context.Context, o Options, added []initramfs.File, cache st
 	if s.bill, err = newBill(ctx, o.Source, s.tree, set.Packages); err != nil {
 		return nil, err
 	}
+	if o.Custom.Firmware {
+		if err := s.addFirmware(ctx, o, cache); err != nil {
+			return nil, err
+		}
+	}
 	s.bill.version += o.Custom.suffix()
-	s.bill.options, s.bill.inside = o.Custom.options(), inside(added)
+	s.bill.options, s.bill.inside = o.Custom.options(), append(s.bill.inside, inside(added)...)
 	r := s.bill.release()
 	files, err := rootFiles(o, s, r)
 	if err != nil {
@@ -206,7 +212,7 @@ func readConfig(file string) ([]byte, error) {
 }
 
 func result(out string, s *system) (*Result, error) {
-	r := &Result{Path: out, Kernel: s.kernel.Version, Modules: s.kernel.Modules, Packages: s.packages, Initramfs: s.slot.Files[1].Size}
+	r := &Result{Path: out, Kernel: s.kernel.Version, Modules: len(s.kernel.Modules), Packages: s.packages, Initramfs: s.slot.Files[1].Size}
 	data, err := os.ReadFile(out)
 	if err != nil {
 		return nil, fmt.Errorf("cannot hash the image: %w", err)

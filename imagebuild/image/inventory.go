@@ -10,6 +10,7 @@ import (
 	"sanstick/appliance/update"
 	"sanstick/imagebuild/apt"
 	"sanstick/imagebuild/esp"
+	"sanstick/imagebuild/firmware"
 	"sanstick/imagebuild/hardware"
 	"sanstick/imagebuild/initramfs"
 	"sanstick/imagebuild/iso"
@@ -37,8 +38,8 @@ func Inventory(path string) (hardware.Image, error) {
 func inventory(names []string) hardware.Image {
 	im := hardware.Image{Modules: make(map[string]bool), Firmware: make(map[string]bool)}
 	for _, n := range names {
-		if f, ok := strings.CutPrefix(n, firmwareDir); ok {
-			im.Firmware[f] = true
+		if f, ok := strings.CutPrefix(n, firmware.Dir); ok {
+			im.Firmware[strings.TrimSuffix(strings.TrimSuffix(f, ".xz"), ".zst")] = true
 		}
 		rest, ok := strings.CutPrefix(n, "lib/modules/")
 		version, file, inside := strings.Cut(rest, "/")
@@ -52,9 +53,6 @@ func inventory(names []string) hardware.Image {
 	}
 	return im
 }
-
-// firmwareDir is where the kernel looks for firmware.
-const firmwareDir = "lib/firmware/"
 
 func readInitramfs(path string) ([]byte, error) {
 	f, err := os.Open(path)
@@ -97,7 +95,7 @@ func Catalog(ctx context.Context, buildDir string, log *progress.Log) (*kernel.C
 		return nil, err
 	}
 	defer unlock()
-	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Log: log})
+	set, err := apt.Fetch(ctx, apt.Options{Dir: filepath.Join(cache, "apt"), Names: packages[:], Note: fetchNote, Log: log})
 	if err != nil {
 		return nil, err
 	}

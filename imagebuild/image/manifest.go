@@ -35,14 +35,20 @@ func newBill(ctx context.Context, source string, tree rootfs.Tree, packages []ap
 	if b.created, err = epoch(ctx, source); err != nil {
 		return b, err
 	}
+	err = b.add(tree, packages)
+	return b, err
+}
+
+// add adds packages that are unpacked in a tree.
+func (b *bill) add(tree rootfs.Tree, packages []apt.Package) error {
 	for _, p := range packages {
 		text, err := os.ReadFile(filepath.Join(tree.Dir, "usr/share/doc", p.Name, "copyright"))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return b, fmt.Errorf("cannot read the licence of %s: %w", p.Name, err)
+			return fmt.Errorf("cannot read the licence of %s: %w", p.Name, err)
 		}
 		b.packages = append(b.packages, sbom.Package{Name: p.Name, Version: p.Version, SHA256: p.SHA256, Licenses: sbom.Licenses(text)})
 	}
-	return b, nil
+	return nil
 }
 
 // release says what is built, for updates.

@@ -38,6 +38,9 @@ var packages = [...]string{
 	"grub-efi-amd64-signed",     // and on GRUB
 }
 
+// fetchNote is said when they are fetched.
+const fetchNote = " (about 90 MB the first time)"
+
 // programs go into the image from packages, with their libraries.
 var programs = [...]string{"sbin/lvm", "sbin/dmsetup", "usr/sbin/pdata_tools", "sbin/fsck.fat", "sbin/mdadm"}
 
@@ -83,6 +86,7 @@ func rootFiles(o Options, s *system, r update.Release) ([]initramfs.File, error)
 	for _, f := range k.Files {
 		out = append(out, initramfs.File{Name: f.Name, Path: f.Path, Data: f.Data, Mode: 0o644})
 	}
+	out = append(out, s.firmware...)
 	certs, err := certificates(tree)
 	if err != nil {
 		return nil, err

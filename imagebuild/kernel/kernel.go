@@ -32,10 +32,10 @@ type File struct {
 
 // A Kernel is a kernel ready to be put into an image.
 type Kernel struct {
-	Version string // as uname -r says it
-	Image   string // host path of vmlinuz
-	Modules int    // how many modules Files holds
-	Files   []File // the modules and their index, sorted by name
+	Version string   // as uname -r says it
+	Image   string   // host path of vmlinuz
+	Modules []string // their names, folded
+	Files   []File   // the modules and their index, sorted by name
 }
 
 // Prepare finds the one kernel in the tree, selects its modules and compresses them.
@@ -74,7 +74,9 @@ func Prepare(ctx context.Context, o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.Modules = len(modules)
+	for _, m := range modules {
+		k.Modules = append(k.Modules, fold(moduleName(m)))
+	}
 	o.Log.Step("kernel %s: %d of %d modules", k.Version, len(modules), len(x.deps))
 	packed, err := compress(ctx, o, dir, modules)
 	if err != nil {

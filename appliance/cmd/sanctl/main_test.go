@@ -64,6 +64,7 @@ func degraded() status.Snapshot {
 		{Health: status.Failed, What: "appliance.toml:12: pool.layout: \"raid9\" is not a layout", Do: "correct line 12"},
 		{Health: status.Degraded, What: "pool tank: disk WD-B is missing", Do: "check its cable, or replace it"},
 		{Health: status.Degraded, What: "bad \x1b[2Jtext\nfrom a disk"},
+		{Health: status.OK, What: "device 0000:05:00.0 (r8169) wants firmware", Do: "nothing, if it works"},
 	}
 	s.Config = status.Config{Path: "/stick/appliance.toml", InForce: "last-good", Errors: []string{"appliance.toml:12: pool.layout: \"raid9\" is not a layout"}}
 	s.Pools[0].Health, s.Pools[0].Detail = status.Degraded, "one of two copies is left"

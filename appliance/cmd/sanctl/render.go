@@ -42,7 +42,11 @@ func problems(p *page, all []status.Problem) {
 	}
 	p.heading("Problems")
 	for _, pr := range all {
-		p.line("  ", string(pr.Health), ": ", pr.What)
+		what := string(pr.Health)
+		if pr.Health == status.OK {
+			what = "note" // the appliance does what it should
+		}
+		p.line("  ", what, ": ", pr.What)
 		if pr.Do != "" {
 			p.line("    to do: ", pr.Do)
 		}
