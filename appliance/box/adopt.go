@@ -202,6 +202,7 @@ func (b *box) stickStatus(set *settings) (s status.Stick, problems []status.Prob
 		return s, nil // the configuration's problems say so
 	}
 	s = status.Stick{Here: !b.stickGone.Load(), Memory: b.stick.memory, Writes: b.stick.writes.Load(), Copies: b.copies.holders()}
+	lacks := b.stick.lacks()
 	switch {
 	case s.Memory && set.file != nil && len(s.Copies) == 0:
 		problems = append(problems, status.Problem{Health: status.Degraded, What: "the configuration is in memory only, and lost when the machine is switched off: no disk keeps a copy of it",
@@ -210,6 +211,9 @@ func (b *box) stickStatus(set *settings) (s status.Stick, problems []status.Prob
 	case !s.Here:
 		problems = append(problems, status.Problem{Health: status.Degraded, What: "the stick was pulled out; what is served goes on, but nothing new can be kept on it",
 			Do: "plug it in again"})
+	case lacks != nil:
+		problems = append(problems, status.Problem{Health: status.Degraded, What: fmt.Sprintf("the stick lacks what is known of the pools' disks: %v", lacks),
+			Do: "make it writable, or use another one; until then, don't start the machine with other disks than are here now"})
 	case b.copies.other() && set.trusted:
 		problems = append(problems, status.Problem{Health: status.Degraded, What: "the configuration on the stick isn't the one that is in force: it was edited, or it is another stick",
 			Do: "to go over to it: sanctl config apply; to write what the disks keep over it: sanctl config adopt --force"})

@@ -133,8 +133,11 @@ func Run(ctx context.Context, o Options) error {
 		Units: b.storage.space, Numbers: b.storage.numbersOf,
 	}
 	if b.stick != nil {
-		po.Witness = newWitness(o.StickDir, b.writeStick, b.log)
-		po.Ledger = newLedger(o.StickDir, b.stick.write, b.log)
+		b.witness, b.ledger = newWitness(o.StickDir, b.writeStick, b.log), newLedger(o.StickDir, b.stick.write, b.log)
+		po.Witness, po.Ledger, b.stick.keepers = b.witness, b.ledger, []keeper{b.witness, b.ledger}
+		if b.stick.memory {
+			b.witness.disks = func(data []byte) bool { return b.copies.keeps(poolsName, data) }
+		}
 	}
 	b.pools = pool.New(po)
 	b.copies = b.newCopies()
@@ -181,6 +184,8 @@ type box struct {
 	portal       string // see advertised
 	network      *network.Manager
 	pools        *pool.Manager
+	witness      *witness // nil if there is no stick
+	ledger       *ledger  // the same
 	storage      *storage
 	copies       *copies
 	reservations *reservations
@@ -245,10 +250,16 @@ func (b *box) toldKeeping(err error) {
 	}
 }
 
-// writeStick is stick.write for what belongs into the copies, too.
+// writeStick is stick.write for what belongs into the copies, too. What is written to
+// a stick in memory lasts only by them, so they are waited for.
 func (b *box) writeStick(f func() error) error {
-	defer b.copies.changed()
-	return b.stick.write(f)
+	err := b.stick.write(f)
+	if b.stick.memory {
+		b.copies.round(context.Background())
+	} else {
+		b.copies.changed()
+	}
+	return err
 }
 
 // lateStick waits for a stick that wasn't there at the start. When it comes,

@@ -57,6 +57,9 @@ type copies struct {
 	learn func(pool string, c stickcopy.Copy) error
 	// reservations is the newest file with them, nil if there are none.
 	reservations func() ([]byte, error)
+	// live are files, by name, that are newer in memory than on the stick; nil bytes: no
+	// file.
+	live map[string]func() ([]byte, error)
 	// patience is how long one round waits for disks.
 	patience time.Duration
 
@@ -92,6 +95,7 @@ func (b *box) newCopies() *copies {
 	if b.stick != nil {
 		c = newCopies(b.o.StickDir, b.stick.write, b.pools.StickAreas, b.log)
 		c.ours, _ = c.readID() // which is tried again
+		c.live = map[string]func() ([]byte, error){poolsName: b.witness.bytes, mendingName: b.ledger.bytes}
 	}
 	c.inForce = func() []byte { return b.settings().file }
 	return c
@@ -228,6 +232,15 @@ func (c *copies) wanted() (stickcopy.Copy, bool) {
 		var ok bool
 		if want, ok = c.before(); !ok {
 			return want, false
+		}
+	}
+	for name, bytes := range c.live {
+		b, err := bytes()
+		if err != nil {
+			continue // what was read is as good as anything
+		}
+		if delete(want.Files, name); b != nil {
+			want.Files[name] = b
 		}
 	}
 	if reservations == nil {

@@ -273,3 +273,28 @@ func TestCopiesProtected(t *testing.T) {
 		}
 	}
 }
+
+// TestCopiesOfAnotherStick: one that lacks what the appliance knows of its pools
+// doesn't take it from the disks, though its configuration is in force.
+func TestCopiesOfAnotherStick(t *testing.T) {
+	disks := newAreaDisks()
+	r := newCopiesRig(t, disks, true)
+	r.put(t, configName, "one")
+	r.put(t, poolsName, "known")
+	r.live = map[string]func() ([]byte, error){poolsName: func() ([]byte, error) { return []byte("known"), nil }}
+	r.goRound(t, "one")
+	r.dir = t.TempDir()
+	r.put(t, configName, "two")
+	for range 2 { // of the other stick, and when that is gone
+		r.goRound(t, "two")
+		fresh := newCopiesRig(t, disks, false)
+		fresh.goRound(t, "")
+		list, _ := fresh.found()
+		for _, k := range list {
+			if got := string(k.copy.Files[poolsName]); got != "known" {
+				t.Errorf("%s: the disks keep %q", k, got)
+			}
+		}
+		r.dir = filepath.Join(r.dir, "gone")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,11 +41,26 @@ type stick struct {
 	dir     string
 	writes  atomic.Int64 // since the start
 
+	keepers []keeper // whose files each stick must have; set before it is used
+
 	mu     sync.Mutex // held while the stick is writable
 	part   disk.Partition
 	seq    string           // tells one device from another that has the same name later
 	finder disk.LabelFinder // guarded by mu
+	late   error            // why the stick lacks something of the keepers; guarded by mu
+	again  time.Time        // when that is tried again; guarded by mu
 }
+
+// A keeper has a file on the stick that another stick needs as well, at once: a book.
+type keeper interface {
+	remounted()   // a stick was mounted
+	behind() bool // it may lack something
+	inLine() bool // it lacks nothing, as it turned out
+	put() error   // gives it, while it is writable, what it lacks
+}
+
+// keeperPeriod is how often a keeper's file is tried to be written again.
+const keeperPeriod = 30 * time.Second
 
 // busyLimit is how long the stick may be busy after it was written to. A program
 // that is being started has the daemon's open files for a moment.
@@ -116,7 +132,31 @@ func diskSeq(sysfs, name string) string {
 func (s *stick) check(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ensure(ctx)
+	err := s.ensure(ctx)
+	if err == nil && !time.Now().Before(s.again) {
+		s.catchUp()
+	}
+	return err
+}
+
+// catchUp gives the stick what keepers know and it lacks. It must hold mu.
+func (s *stick) catchUp() {
+	behind := slices.DeleteFunc(slices.Clone(s.keepers), func(k keeper) bool { return !k.behind() || k.inLine() })
+	if s.late = nil; len(behind) == 0 {
+		return
+	}
+	if s.late = s.writable(func() error { return nil }); s.late != nil {
+		s.again = time.Now().Add(keeperPeriod)
+	}
+}
+
+// lacks tells why the stick lacks something that it should have, as far as is known.
+func (s *stick) lacks() error {
+	if !s.mu.TryLock() {
+		return nil // it is being written
+	}
+	defer s.mu.Unlock()
+	return s.late
 }
 
 // ensure is check for who holds mu.
@@ -141,6 +181,10 @@ func (s *stick) ensure(ctx context.Context) error {
 		s.seq = "gone" // so that it is tried again
 		return fmt.Errorf("cannot use the stick: %w", err)
 	}
+	for _, k := range s.keepers {
+		k.remounted()
+	}
+	s.again = time.Time{}
 	return nil
 }
 
@@ -184,13 +228,19 @@ func awaitStick(ctx context.Context, o *Options) (disk.Partition, error) {
 // isBlock accepts what a new disk or partition causes.
 func isBlock(e sys.Uevent) bool { return e.Subsystem == "block" }
 
-// write runs f while the stick is writable.
-func (s *stick) write(f func() error) (err error) {
+// write runs f while the stick is writable. What the stick lacks of the keepers'
+// comes first: it must not get a configuration without it.
+func (s *stick) write(f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.ensure(context.Background()); err != nil {
 		return err
 	}
+	return s.writable(f)
+}
+
+// writable is write for who holds mu, with a stick that is here.
+func (s *stick) writable(f func() error) (err error) {
 	if err := s.mount(unix.MS_REMOUNT); err != nil {
 		return fmt.Errorf("cannot make the stick writable: %w", err)
 	}
@@ -206,5 +256,13 @@ func (s *stick) write(f func() error) (err error) {
 			err = fmt.Errorf("cannot make the stick read-only again: %w", e)
 		}
 	}()
+	for _, k := range s.keepers {
+		if k.behind() {
+			if err := k.put(); err != nil {
+				return err
+			}
+		}
+	}
+	s.late, s.again = nil, time.Time{}
 	return f()
 }

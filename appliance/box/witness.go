@@ -1,13 +1,10 @@
 package box
 
 import (
-	"encoding/json"
-	"errors"
+	"bytes"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
-	"sync"
 )
 
 // poolsName is the file on the stick that says which disks hold the newest state
@@ -17,49 +14,48 @@ const poolsName = "sanstick/pools.json"
 
 // witness is a pool.Witness on the stick. Safe for concurrent use.
 type witness struct {
-	path  string
-	write func(func() error) error // makes the stick writable for a moment
-
-	mu     sync.Mutex
-	newest map[string][]string
+	*book[[]string]
+	// disks tells, if not nil, whether a disk keeps a file with these bytes: of a
+	// stick in memory nothing else lasts.
+	disks func(data []byte) bool
 }
 
 // newWitness reads what is on the stick. A file that can't be read counts as
 // none, as on a new stick.
 func newWitness(dir string, write func(func() error) error, log *slog.Logger) *witness {
-	w := &witness{path: filepath.Join(dir, poolsName), write: write, newest: map[string][]string{}}
-	b, err := readBounded(w.path)
-	if err == nil {
-		err = json.Unmarshal(b, &w.newest)
+	k, err := newBook[[]string](filepath.Join(dir, poolsName), write)
+	if err != nil {
+		log.Error("Cannot tell whether a disk is out of date", "file", k.path, "error", err)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Error("Cannot tell whether a disk is out of date", "file", w.path, "error", err)
-	}
-	if w.newest == nil || err != nil {
-		w.newest = map[string][]string{}
-	}
-	return w
+	return &witness{book: k}
 }
 
 // Newest implements pool.Witness.
-func (w *witness) Newest(group string) []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.newest[group]
+func (w *witness) Newest(group string) (newest []string, kept bool) {
+	newest, kept = w.get(group)
+	if w.disks != nil {
+		data, err := w.bytes()
+		kept = kept && err == nil && w.disks(data)
+	}
+	return newest, kept
 }
 
-// Remember implements pool.Witness. What it is told counts from then on, even if
-// the stick can't be written.
+// Remember implements pool.Witness.
 func (w *witness) Remember(group string, newest []string) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(newest) == 0 {
-		delete(w.newest, group)
-	} else {
-		w.newest[group] = newest
-	}
-	if err := writeJSON(w.path, w.newest, w.write); err != nil {
+	if err := w.set(group, newest, len(newest) == 0); err != nil {
 		return fmt.Errorf("cannot keep on the stick which disks are up to date: %w", err)
 	}
 	return nil
+}
+
+// keeps tells whether a disk has a copy in which a file holds data.
+func (c *copies) keeps(name string, data []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.last {
+		if k.copy.Appliance != "" && bytes.Equal(k.copy.Files[name], data) {
+			return true
+		}
+	}
+	return false
 }

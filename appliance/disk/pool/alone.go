@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,25 +20,39 @@ import (
 // hold the newest state of a pool that was used without the others. All are
 // UUIDs of LVM. It is used by one goroutine at a time.
 type Witness interface {
-	// Newest returns the volumes for a group; none if all are the same.
-	Newest(group string) []string
-	// Remember keeps them for good before it returns; none: all are the same.
+	// Newest returns the volumes for a group; none if all are the same. kept says
+	// that this will be known after a power cut, too.
+	Newest(group string) (newest []string, kept bool)
+	// Remember has them known from now on; none: all are the same. An error says
+	// that a power cut may have them forgotten; the witness goes on trying by itself.
 	Remember(group string, newest []string) error
 }
 
-// readWitness adds to the facts what the witness knows of our groups. m.mu is
-// held.
-func (m *Manager) readWitness() {
+// readWitness adds to the facts what the witness knows of our groups. It tells
+// whether something else of that is kept than was. m.mu is held.
+func (m *Manager) readWitness() (changed bool) {
 	if m.o.Witness == nil {
-		return
+		return false
 	}
-	newest := map[string][]string{}
+	newest, unkept := map[string][]string{}, map[string]bool{}
 	for _, g := range m.facts.LVM.Groups {
-		if pvs := m.o.Witness.Newest(g.UUID); len(pvs) > 0 && ours(g) {
+		if pvs, kept := m.o.Witness.Newest(g.UUID); len(pvs) > 0 && ours(g) {
 			newest[g.UUID] = pvs
+			if !kept {
+				unkept[g.UUID] = true
+			}
 		}
 	}
-	m.facts.Newest = newest
+	changed = !maps.Equal(unkept, m.facts.Unkept)
+	m.facts.Newest, m.facts.Unkept = newest, unkept
+	return changed
+}
+
+// askWitness is readWitness for who doesn't hold mu.
+func (m *Manager) askWitness() (changed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.readWitness()
 }
 
 func (m *Manager) remember(s Remember) error {
@@ -57,7 +72,14 @@ func (m *Manager) remember(s Remember) error {
 // that are missing, have failed, or aren't filled yet.
 func (p *Plan) planAlone(g lvm.Group, f Facts, without string) {
 	newest := f.newest(g)
-	if len(newest) == 0 || slices.Equal(newest, f.Newest[g.UUID]) {
+	if len(newest) == 0 {
+		return
+	}
+	if slices.Equal(newest, f.Newest[g.UUID]) {
+		if f.Unkept[g.UUID] {
+			p.problem(status.Degraded, fmt.Sprintf("if the machine lost its power now, it wouldn't be known that what the other disks of pool %s hold is out of date", g.Name),
+				"see what is said of the stick; until then, don't start the machine without the disks that are here now")
+		}
 		return
 	}
 	var old []string

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,12 +17,10 @@ type notes struct {
 	err    error
 }
 
-func (n *notes) Newest(group string) []string { return n.newest[group] }
+func (n *notes) Newest(group string) ([]string, bool) { return n.newest[group], n.err == nil }
 
 func (n *notes) Remember(group string, newest []string) error {
-	if n.err == nil {
-		n.newest[group] = newest
-	}
+	n.newest[group] = newest
 	return n.err
 }
 
@@ -100,5 +99,41 @@ func TestNoWitness(t *testing.T) {
 	}
 	if _, _, problems := m.Status(t.Context()); !strings.Contains(problems[0].What+problems[1].What, "the stick is read-only") {
 		t.Errorf("%+v", problems)
+	}
+}
+
+// A pool is used without disk B, and the witness couldn't keep that: the status says
+// so until it could.
+func TestWitnessKeepsLater(t *testing.T) {
+	w := newWorld(t, "ab")
+	n := &notes{newest: map[string][]string{}}
+	m, _ := w.manager(func(o *Options) { o.Witness = n })
+	if err := m.Bring(t.Context(), tank); err != nil {
+		t.Fatal(err)
+	}
+	n.err = errors.New("the stick isn't here")
+	w.unplug("b")
+	told := func(words string) bool {
+		t.Helper()
+		if err := m.refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, _, problems := m.Status(t.Context())
+		return slices.ContainsFunc(problems, func(p status.Problem) bool { return strings.Contains(p.What, words) })
+	}
+	for range 2 {
+		if !told("the stick isn't here") {
+			t.Error("nothing is said of the witness")
+		}
+	}
+	if err := m.Bring(t.Context(), tank); err != nil {
+		t.Fatal(err)
+	}
+	if !told("is out of date") {
+		t.Error("nothing is said any more of what isn't kept")
+	}
+	n.err = nil
+	if told("is out of date") || told("the stick isn't here") {
+		t.Error("it is kept, and still complained of")
 	}
 }

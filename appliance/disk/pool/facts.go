@@ -36,6 +36,7 @@ type Facts struct {
 	// the UUIDs of both, for pools that were used without all their disks. See
 	// Witness.
 	Newest map[string][]string
+	Unkept map[string]bool // pools of which the witness may forget that in a power cut
 
 	// What the kernel says of active volumes, as read last; see lvm.Client.
 	Devices map[string]lvm.Device // by device-mapper's name

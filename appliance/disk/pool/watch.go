@@ -166,7 +166,7 @@ func (m *Manager) refresh(ctx context.Context) error {
 	}
 	if err == nil && !changed {
 		if err = m.readKernel(ctx); err == nil {
-			changed = m.due()
+			changed = m.askWitness() || m.due()
 		}
 	}
 	if err == nil && changed {

@@ -1,0 +1,96 @@
+package box
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"sanstick/appliance/disk/pool"
+)
+
+// TestStickThatWasAway: what the witness and the ledger were told while the stick was
+// away is on it as soon as it is back, and on another one that is put in its place;
+// that keeps what it has of other pools.
+func TestStickThatWasAway(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	p := newPort(t)
+	first, second := t.TempDir(), t.TempDir()
+	p.plug("sda", "1", first)
+	s := p.stick()
+	w, l := newWitness(p.dir, s.write, log), newLedger(p.dir, s.write, log)
+	s.keepers = []keeper{w, l}
+	if err := errors.Join(w.Remember("whole", []string{"x"}), w.Remember("gone", []string{"y"})); err != nil {
+		t.Fatal(err)
+	}
+	p.pull("sda")
+	for range 2 {
+		if err := s.check(t.Context()); !errors.Is(err, errGone) {
+			t.Errorf("the stick is pulled: %v", err)
+		}
+	}
+	for _, err := range []error{w.Remember("vg", []string{"a"}), w.Remember("gone", nil), l.Keep("vg", pool.Entry{Comparing: true})} {
+		if !errors.Is(err, errGone) {
+			t.Errorf("the stick is pulled: %v", err)
+		}
+	}
+	if _, kept := w.Newest("whole"); !kept {
+		t.Error("what the stick has isn't kept")
+	}
+	// on checks what is on a stick.
+	on := func(what, dir string, want map[string][]string) {
+		t.Helper()
+		w, l := newWitness(dir, nil, log), newLedger(dir, nil, log)
+		if diff := cmp.Diff(want, w.entries); diff != "" || !l.Entry("vg").Comparing {
+			t.Errorf("%s: ledger %+v, witness (-want +got):\n%s", what, l.Entry("vg"), diff)
+		}
+	}
+
+	p.plug("sdb", "2", first)
+	if err := s.check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	known := map[string][]string{"whole": {"x"}, "vg": {"a"}}
+	on("it is back", first, known)
+	if _, kept := w.Newest("vg"); !kept || p.writable || s.lacks() != nil {
+		t.Errorf("kept %v, still writable %v, lacking %v", kept, p.writable, s.lacks())
+	}
+	writes := s.writes.Load()
+	p.pull("sdb")
+	p.plug("sdb", "3", first)
+	if err := s.check(t.Context()); err != nil || s.writes.Load() != writes {
+		t.Errorf("it was away, and nothing is new: error %v, %d writes", err, s.writes.Load()-writes)
+	}
+
+	// Another one, of another appliance, which can't be written at first.
+	if err := newWitness(second, func(f func() error) error { return f() }, log).Remember("others", []string{"o"}); err != nil {
+		t.Fatal(err)
+	}
+	p.pull("sdb")
+	p.plug("sdc", "4", second)
+	p.protected = true
+	if err := s.check(t.Context()); err != nil || !errors.Is(s.lacks(), unix.EROFS) {
+		t.Errorf("another stick: error %v, lacking %v", err, s.lacks())
+	}
+	if _, kept := w.Newest("vg"); kept {
+		t.Error("the stick lacks it, and it counts as kept")
+	}
+	p.protected = false
+	var had []byte
+	if err := s.write(func() (err error) { had, err = os.ReadFile(filepath.Join(p.dir, poolsName)); return err }); err != nil {
+		t.Fatal(err)
+	}
+	known["others"] = []string{"o"}
+	on("another stick", second, known)
+	if len(had) == 0 || !bytes.Contains(had, []byte(`"vg"`)) {
+		t.Errorf("something was written before what it lacks: it had %s", had)
+	}
+	if err := s.check(t.Context()); err != nil || s.lacks() != nil {
+		t.Errorf("error %v, lacking %v", err, s.lacks())
+	}
+}
