@@ -18,7 +18,7 @@ func TestConfigCommands(t *testing.T) {
 	in := map[string]string{"serial": "serial", "terminal_input": "terminal", "terminal_output": "terminal", "search": "search",
 		"echo": "echo", "sleep": "sleep", "reboot": "reboot", "linux16": "linux16", "initrd16": "linux16", "linux": "linux",
 		"initrd": "linux", "boot": "linux", "[": "test", "regexp": "regexp", "load_env": "loadenv", "save_env": "loadenv"}
-	own := map[string]bool{"set": true, "fi": true, "return": true, "start": true, "}": true}
+	own := map[string]bool{"set": true, "fi": true, "return": true, "start": true, "giveup": true, "}": true}
 	used := 0
 	for line := range strings.Lines(string(Boot{}.config())) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") || strings.HasPrefix(line, "function ") {
