@@ -315,8 +315,10 @@ func (u *updates) status() (s status.System, problems []status.Problem) {
 			"update to a version that works; or sanctl update dismiss")
 	case r.Phase == update.Interrupted:
 		problem(fmt.Sprintf("the update to version %s failed before it was tried: %s", r.Version, r.Reason), "run it again; or sanctl update dismiss")
-	case now.Known && now.Err == nil && now.Boot.Mode == update.Fallback && r.Phase == update.None:
-		problem(fmt.Sprintf("slot %s runs because slot %s couldn't be loaded", now.Boot.Slot, now.Boot.Slot.Other()), "sanctl update writes that slot again")
+	}
+	if now.Passed {
+		problem(fmt.Sprintf("slot %s runs because slot %s couldn't be loaded", now.Boot.Slot, now.Boot.Slot.Other()),
+			"sanctl update writes that slot again; sanctl update rollback reads it, and tries it if it is whole")
 	}
 	return s, problems
 }

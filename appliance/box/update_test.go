@@ -40,7 +40,9 @@ func booted(t *testing.T, boot update.Boot, env string, r update.Record) *update
 		t.Fatal(err)
 	}
 	o := &Options{Log: slog.New(slog.DiscardHandler), Socket: filepath.Join(t.TempDir(), "api.sock"), Kexec: &systest.Kexec{}}
-	u := &updates{box: &box{o: o, log: o.Log}, volume: v, boot: boot, restart: make(chan struct{}, 1)}
+	ready := make(chan struct{})
+	close(ready)
+	u := &updates{box: &box{o: o, log: o.Log, storage: &storage{ready: ready}}, volume: v, boot: boot, restart: make(chan struct{}, 1)}
 	u.manager = update.New(update.Options{
 		Volume: plainVolume(dir), Boot: boot, Running: update.Release{Version: "v2"},
 		Load: func() ([]byte, error) { return record, nil }, Save: func(b []byte) error { record = b; return nil },
@@ -115,6 +117,27 @@ func TestKeptIsSeen(t *testing.T) {
 		restarts, kept, problems := booted(t, tryB, tt.env, tt.record).outcome(t)
 		if restarts || kept != tt.kept || len(problems) != tt.problems {
 			t.Errorf("%s: restarts %v, kept %v, problems %v", tt.name, restarts, kept, problems)
+		}
+	}
+}
+
+// Which slot runs instead of the active one is told, whatever update was the newest.
+func TestPassedOver(t *testing.T) {
+	backA := update.Boot{Slot: update.SlotA, Mode: update.Fallback, ID: "2"}
+	confirmed := update.Record{Phase: update.Confirmed, Slot: update.SlotB, Version: "v2"}
+	for _, tt := range []struct {
+		name   string
+		env    string
+		record update.Record
+		want   string // in the problems; empty: none
+	}{
+		{"not read", "active=b\nbad=b\n", confirmed, "slot a runs because slot b couldn't be loaded"},
+		{"not there", "active=b\n", update.Record{}, "slot a runs because slot b couldn't be loaded"},
+		{"a failed update was dismissed", "active=a\n", update.Record{}, ""},
+	} {
+		_, _, problems := booted(t, backA, tt.env, tt.record).outcome(t)
+		if (len(problems) > 0) != (tt.want != "") || len(problems) > 0 && problems[0].What != tt.want {
+			t.Errorf("%s: problems %v, want %q", tt.name, problems, tt.want)
 		}
 	}
 }

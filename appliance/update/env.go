@@ -16,6 +16,7 @@ type Env struct {
 	Active Slot // boots when nothing is on trial; GRUB takes a if it is empty
 	Next   Slot // on trial; empty: nothing is
 	Left   int  // how often GRUB still may try Next
+	Bad    Slot // GRUB couldn't read all of it, and starts the other one instead
 	Others []Variable
 }
 
@@ -30,7 +31,7 @@ const (
 )
 
 // Plain returns a block that names the slot that boots, and nothing on trial.
-// What others put into e is kept.
+// What others put into e is kept, but for Bad: GRUB is to try again.
 func (e Env) Plain(active Slot) Env { return Env{Active: active, Others: e.Others} }
 
 // Armed tells whether a slot is on trial.
@@ -75,6 +76,8 @@ func (e *Env) set(name, value string) {
 		e.Active = Slot(value).known()
 	case "next":
 		e.Next = Slot(value).known()
+	case "bad":
+		e.Bad = Slot(value).known()
 	case "left":
 		if n, err := strconv.Atoi(value); err == nil && n >= 0 && n <= maxLeft && strconv.Itoa(n) == value {
 			e.Left = n
@@ -117,6 +120,9 @@ func (e Env) Encode(size int) ([]byte, error) {
 	if e.Next != "" {
 		put("next", string(e.Next))
 		put("left", strconv.Itoa(e.Left))
+	}
+	if e.Bad != "" {
+		put("bad", string(e.Bad))
 	}
 	for _, v := range e.Others {
 		put(v.Name, v.Value)

@@ -33,6 +33,7 @@ func TestDecodeEnv(t *testing.T) {
 		{"no number", block(512, "next=b", "left=02"), Env{Next: SlotB}},
 		{"no slot", block(512, "active=c", "next=../a"), Env{}},
 		{"others", block(512, "saved_entry=x", "active=a", `odd=a\\b\`+"\nc"), Env{Active: SlotA, Others: []Variable{{"saved_entry", "x"}, {"odd", "a\\b\nc"}}}},
+		{"bad", block(512, "active=b", "bad=b"), Env{Active: SlotB, Bad: SlotB}},
 		{"comment", block(512, "# a comment", "active=b"), Env{Active: SlotB}},
 	} {
 		got, err := DecodeEnv(tt.in)
@@ -53,7 +54,7 @@ func TestDecodeEnv(t *testing.T) {
 }
 
 func TestEncodeEnv(t *testing.T) {
-	e := Env{Active: SlotA, Next: SlotB, Left: 1, Others: []Variable{{"odd", "a\\b\nc"}}}
+	e := Env{Active: SlotA, Next: SlotB, Left: 1, Bad: SlotA, Others: []Variable{{"odd", "a\\b\nc"}}}
 	b, err := e.Encode(512)
 	if err != nil || len(b) != 512 {
 		t.Fatalf("%d bytes, %v", len(b), err)
@@ -62,7 +63,7 @@ func TestEncodeEnv(t *testing.T) {
 	if diff := cmp.Diff(e, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}
-	if got := e.Plain(SlotB); got.Armed() || got.Active != SlotB || len(got.Others) != 1 {
+	if got := e.Plain(SlotB); got.Armed() || got.Active != SlotB || got.Bad != "" || len(got.Others) != 1 {
 		t.Errorf("plain: %+v", got)
 	}
 	for _, size := range []int{0, -512, 100, 513, 8192} {

@@ -71,6 +71,7 @@ type Status struct {
 	Record Record
 	Other  string // version in the slot that doesn't run; empty: none
 	Kept   bool   // the boot loader was seen to start what runs the next time, too
+	Passed bool   // the boot loader has passed over the active slot
 	Err    error  // why the slots can't be used
 }
 
@@ -81,7 +82,8 @@ func (m *Manager) Status() Status {
 	e := m.state.Env
 	return Status{
 		Known: m.started, Boot: m.o.Boot, Record: m.state.Record, Other: m.others.Version, Err: m.failed,
-		Kept: m.started && m.failed == nil && e.Active == m.o.Boot.Slot && !e.Armed(),
+		Kept:   m.started && m.failed == nil && e.Active == m.o.Boot.Slot && !e.Armed(),
+		Passed: m.started && m.failed == nil && m.o.Boot.Mode == Fallback && cmpOr(string(e.Active), string(SlotA)) != string(m.o.Boot.Slot),
 	}
 }
 
@@ -170,7 +172,9 @@ func changed(a, b Record) bool {
 	return errX != nil || errY != nil || string(x) != string(y)
 }
 
-func envEqual(a, b Env) bool { return a.Active == b.Active && a.Next == b.Next && a.Left == b.Left }
+func envEqual(a, b Env) bool {
+	return a.Active == b.Active && a.Next == b.Next && a.Left == b.Left && a.Bad == b.Bad
+}
 
 func (m *Manager) load() (r Record, err error) {
 	b, err := m.o.Load()

@@ -26,6 +26,7 @@ type medium struct {
 
 	moments func() // called whenever something may be on the medium; may be nil
 	fail    error  // of every Use
+	torn    Slot   // of which GRUB can't read the initramfs
 	using   bool
 }
 
@@ -93,7 +94,7 @@ func (d *medium) put(t *testing.T, name string, data []byte) {
 // copy is the medium as a power cut leaves it now.
 func (d *medium) copy(t *testing.T) *medium {
 	t.Helper()
-	c := &medium{dir: filepath.Join(t.TempDir(), "copy"), record: bytes.Clone(d.record), boots: d.boots}
+	c := &medium{dir: filepath.Join(t.TempDir(), "copy"), record: bytes.Clone(d.record), boots: d.boots, torn: d.torn}
 	if err := os.CopyFS(c.dir, os.DirFS(d.dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -129,11 +130,26 @@ func (d *medium) grub(t *testing.T) Boot {
 			}
 		}
 	}
+	if e.Bad == b.Slot && b.Mode != Try && d.has(b.Slot.Other()) {
+		b.Slot, b.Mode = b.Slot.Other(), Fallback
+	}
 	if !d.has(b.Slot) {
 		b.Slot, b.Mode = b.Slot.Other(), Fallback
 	}
 	if !d.has(b.Slot) {
 		t.Fatal("neither slot can be booted")
+	}
+	if b.Slot == d.torn {
+		if e.Bad == b.Slot {
+			t.Fatal("the same slot that can't be read again and again")
+		}
+		if b.Mode != Try {
+			e.Bad = b.Slot
+			if err := WriteEnv(path, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return d.grub(t)
 	}
 	return b
 }
@@ -512,4 +528,63 @@ func TestUnreadableEnvOnTrial(t *testing.T) {
 	if err := m.Confirm(t.Context()); err != nil || !m.Status().Kept {
 		t.Errorf("error %v, kept %v", err, m.Status().Kept)
 	}
+}
+
+// A slot that GRUB couldn't read is left alone until something is written to it,
+// or somebody asks for it and it can be read.
+func TestTornSlot(t *testing.T) {
+	d := newMedium(t)
+	if err := install(t, d.boot(t), bundle(t, release("v2", day), keyA), Wanted{}); err != nil {
+		t.Fatal(err)
+	}
+	m := d.boot(t)
+	if err := m.Confirm(t.Context()); err != nil || m.Status().Passed {
+		t.Fatalf("error %v, passed over: %v", err, m.Status().Passed)
+	}
+	env := func(want Env) {
+		t.Helper()
+		e, err := ReadEnv(filepath.Join(d.dir, EnvName))
+		if diff := cmp.Diff(want, e); err != nil || diff != "" {
+			t.Errorf("%v (-want +got)\n%s", err, diff)
+		}
+	}
+	d.torn = SlotB
+	for range 2 {
+		m = d.boot(t)
+		wantStatus(t, m, SlotA, Fallback, Confirmed, "v2")
+		if !m.Status().Passed {
+			t.Error("nobody says that slot b was passed over")
+		}
+		env(Env{Active: SlotB, Bad: SlotB})
+	}
+	fixed := d.copy(t)
+
+	// What is written is another initramfs.
+	if err := install(t, m, bundle(t, release("v3", day), keyA), Wanted{}); err != nil {
+		t.Fatal(err)
+	}
+	if m.Status().Passed {
+		t.Error("slot a is the active one, and slot b passed over")
+	}
+	env(armedB)
+	d.torn = ""
+	m = d.boot(t)
+	wantStatus(t, m, SlotB, Try, Trying, "v1")
+	if err := m.Confirm(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wantStatus(t, d.boot(t), SlotB, Normal, Confirmed, "v1")
+
+	// It was the contact.
+	d = fixed
+	d.torn = ""
+	m = d.boot(t)
+	wantStatus(t, m, SlotA, Fallback, Confirmed, "v2")
+	if _, err := m.Reuse(t.Context(), Wanted{Schema: 1}, quiet); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Arm(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, d.boot(t), SlotB, Try, Trying, "v1")
 }

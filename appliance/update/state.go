@@ -180,8 +180,13 @@ func (s State) Booted(b Boot, now time.Time) State {
 	case r.Phase == Armed || r.Phase == Trying:
 		end(FellBack, why(r.Starts, r.Direct))
 	}
+	bad := s.Env.Bad
 	if s.Env.Armed() && !onTrial {
 		s.Env = s.Env.Plain(s.Env.Next.Other())
+	}
+	s.Env.Bad = bad
+	if bad == b.Slot {
+		s.Env.Bad = "" // it could be read after all
 	}
 	return s
 }
