@@ -54,6 +54,13 @@ func TestCommands(t *testing.T) {
 		{"mirror what is there", func(ctx context.Context, c *lvm.Client) error {
 			return c.MirrorVolume(ctx, "tank", "thinpool_tmeta", 3)
 		}, "/sbin/lvm lvconvert --yes --type raid1 -m 2 tank/thinpool_tmeta"},
+		{"refresh group", func(ctx context.Context, c *lvm.Client) error {
+			return c.RefreshGroup(ctx, "tank")
+		}, "/sbin/lvm vgchange --refresh tank"},
+		{"resume", func(ctx context.Context, c *lvm.Client) error {
+			return c.Resume(ctx, "tank-vm--1")
+		}, "/sbin/dmsetup clear tank-vm--1\n/sbin/dmsetup resume tank-vm--1"},
+		{"resume nonsense", func(ctx context.Context, c *lvm.Client) error { return c.Resume(ctx, "--all") }, ""},
 		{"mirror of one that is there", func(ctx context.Context, c *lvm.Client) error {
 			return c.MirrorVolume(ctx, "tank", "thinpool_tmeta", 1)
 		}, ""},

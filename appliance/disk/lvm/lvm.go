@@ -58,10 +58,21 @@ const (
 	statusLimit = 30 * time.Second
 )
 
-// lvm runs one LVM command that changes something.
+// lvm runs one LVM command that changes something. Once begun it isn't called off: LVM
+// suspends volumes while it changes them, and if it is killed then, nobody wakes them,
+// and whoever uses them hangs. A deadline counts all the same.
 func (c *Client) lvm(ctx context.Context, args ...string) ([]byte, error) {
 	if err := checkHarmless(args); err != nil {
 		return nil, fmt.Errorf("command isn't run: lvm %s: %w", strings.Join(args, " "), err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	deadline, limited := ctx.Deadline()
+	if ctx = context.WithoutCancel(ctx); limited {
+		var cancel func()
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
 	}
 	return c.runLVM(ctx, changeLimit, args)
 }

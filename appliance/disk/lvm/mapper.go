@@ -22,6 +22,8 @@ type Mapper interface {
 	// UUID is the one that a device got when it was made; LVM's is "LVM-", the
 	// group's UUID and the volume's, both without hyphens.
 	UUID(ctx context.Context, name string) (string, error)
+	// Suspended lists the devices that hold back whatever is asked of them.
+	Suspended(ctx context.Context) ([]string, error)
 }
 
 // KernelMapper asks the kernel by itself, which takes a thousandth of the time
@@ -78,6 +80,31 @@ func (k *KernelMapper) UUID(ctx context.Context, name string) (string, error) {
 		uuid, _, err := deviceTargets(control, name, unix.DM_NOFLUSH_FLAG)
 		return uuid, err
 	})
+}
+
+// Suspended implements Mapper.
+func (k *KernelMapper) Suspended(ctx context.Context) ([]string, error) {
+	out, err := k.ask(ctx, func(control int) (string, error) {
+		names, err := deviceNames(control)
+		if err != nil {
+			return "", err
+		}
+		var b strings.Builder
+		for _, name := range names {
+			_, head, err := mapperCall(control, unix.DM_DEV_STATUS, name, 0)
+			if errors.Is(err, unix.ENXIO) {
+				continue // it has gone since
+			}
+			if err != nil {
+				return "", fmt.Errorf("device %s: %w", name, err)
+			}
+			if head.Flags&unix.DM_SUSPEND_FLAG != 0 {
+				fmt.Fprintln(&b, name)
+			}
+		}
+		return b.String(), nil
+	})
+	return strings.Fields(out), err
 }
 
 // ask has do talk to the kernel until ctx ends.

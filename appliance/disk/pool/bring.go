@@ -35,8 +35,14 @@ func (m *Manager) newBringer(specs []Spec) *bringer {
 
 // run works until every pool is done or given up.
 func (b *bringer) run(ctx context.Context) error {
+	if err := b.look(ctx); err != nil { // also so that Status can tell what the disks are
+		return err
+	}
+	if err := b.m.resume(ctx); err != nil && ctx.Err() == nil {
+		b.m.o.Log.Error("cannot resume volumes", "error", err)
+	}
 	if len(b.pending) == 0 {
-		return b.look(ctx) // so that Status can tell what the disks are
+		return nil
 	}
 	w, err := b.m.watchDisks(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,12 @@ func (x worldMapper) Targets(_ context.Context, table bool) (string, error) {
 	}
 	out, err := x.w.handle(sys.Command{Name: "/sbin/dmsetup", Args: args})
 	return string(out.Stdout), err
+}
+
+func (x worldMapper) Suspended(context.Context) ([]string, error) {
+	x.w.mu.Lock()
+	defer x.w.mu.Unlock()
+	return slices.Sorted(maps.Keys(x.w.suspended)), nil
 }
 
 func (x worldMapper) UUID(_ context.Context, name string) (string, error) {

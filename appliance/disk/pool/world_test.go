@@ -52,6 +52,8 @@ type world struct {
 	mute    map[string]chan struct{} // disks that don't answer until it is closed
 	asked   map[string]int           // how often each was opened
 	size    map[string]int64         // of disks, if it isn't memSize
+
+	suspended map[string]bool // device-mapper names
 }
 
 var errPower = errors.New("power cut")
@@ -114,7 +116,7 @@ func (w *world) spend() error {
 func (w *world) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left, w.active, w.log, w.compare, w.differ = -1, map[string]bool{}, nil, false, 0
+	w.left, w.active, w.suspended, w.log, w.compare, w.differ = -1, map[string]bool{}, nil, nil, false, 0
 }
 
 const memSize = 256 << 20
@@ -129,7 +131,20 @@ func (w *world) handle(c sys.Command) (sys.Output, error) {
 		return sys.Output{Stdout: []byte(out)}, nil
 	}
 	if c.Name == "/sbin/dmsetup" {
-		if c.Args[0] == "table" {
+		switch c.Args[0] {
+		case "info":
+			var b strings.Builder
+			for name := range w.active {
+				fmt.Fprintf(&b, "%s %s\n", name, map[bool]string{true: "Suspended", false: "Active"}[w.suspended[name]])
+			}
+			return sys.Output{Stdout: []byte(b.String())}, nil
+		case "clear", "resume":
+			w.log = append(w.log, c.String())
+			if c.Args[0] == "resume" {
+				delete(w.suspended, c.Args[1])
+			}
+			return sys.Output{}, nil
+		case "table":
 			return sys.Output{Stdout: []byte(w.below())}, nil
 		}
 		out := w.dmStatus()
@@ -258,6 +273,13 @@ func (w *world) do(verb string, args []string) error {
 		}
 	}
 	switch {
+	case verb == "vgchange" && args[0] == "--refresh":
+		for _, pv := range g.Physical {
+			if !w.here(pv.Path) {
+				return errors.New("refusing refresh of partial LV")
+			}
+		}
+		clear(w.suspended)
 	case verb == "vgchange" && args[0] == "-ay":
 		for _, v := range g.Logical {
 			if !w.active[lvm.DeviceName(g.Name, v.Name)] {
