@@ -17,6 +17,7 @@ import (
 // A Fault is what is wrong with a disk. The zero value is a good disk.
 type Fault struct {
 	Reads, Writes, Flushes bool // these end with EIO
+	Sector                 int  // only those that touch this sector, of 512 bytes; 0: all
 	Hangs                  bool // no request ends, until the disk is mended
 	IOPS, Bytes            int  // in a second at most; 0: no limit
 }
@@ -210,7 +211,11 @@ func (f Fault) rules() []any {
 		kind string
 	}{{f.Reads, "read"}, {f.Writes, "write"}, {f.Writes, "write-zeroes"}, {f.Flushes, "flush"}} {
 		if r.on {
-			rules = append(rules, map[string]any{"event": "none", "iotype": r.kind, "errno": 5, "immediately": true})
+			rule := map[string]any{"event": "none", "iotype": r.kind, "errno": 5, "immediately": true}
+			if f.Sector > 0 {
+				rule["sector"] = f.Sector
+			}
+			rules = append(rules, rule)
 		}
 	}
 	return rules

@@ -54,6 +54,7 @@ func TestHotPlug(t *testing.T) {
 	}{
 		{Fault{}, map[string]bool{"read 0 4k": false}},
 		{Fault{Reads: true}, map[string]bool{"read 0 4k": true}},
+		{Fault{Reads: true, Sector: 9}, map[string]bool{"read 0 4k": false, "read 4k 4k": true, "read 5k 1k": false, "write 4k 4k": false}},
 		{Fault{Flushes: true}, map[string]bool{"read 0 4k": false}}, // qemu-io doesn't tell whether a flush fails
 		{Fault{Reads: true, Writes: true, Flushes: true}, map[string]bool{"read 0 4k": true}},
 		{Fault{IOPS: 1000}, map[string]bool{"read 0 4k": false}},
