@@ -53,12 +53,19 @@ func md0() string {
 }
 
 // lvmLabel is what pvcreate and vgcreate write, less the checksums.
-func lvmLabel() sparse {
+func lvmLabel() sparse { return lvmLabelAt(2048) }
+
+// lvmLabelAt has the metadata begin elsewhere in its area, behind whose end it goes on
+// after the header.
+func lvmLabelAt(offset int) sparse {
 	label := make(block, 512).text(0, "LABELONE").le(8, 8, 1).le(20, 4, 32).text(24, "LVM2 001").
 		text(32, "RkXM7dzCfNXPCpBCh6D7fdNuZHUtdrRD").le(64, 8, 50<<30).le(72, 8, 1<<20).le(104, 8, 4096).le(112, 8, 1020<<10)
 	meta := "pve {\nid = \"aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg\"\nseqno = 4\nformat = \"lvm2\"\nsystem_id = \"host1\"\n\nphysical_volumes {\n\npv0 {\nid = \"other\"\n"
-	area := make(block, 512).text(4, " LVM2 x[5A%r0N*>").le(20, 4, 1).le(24, 8, 4096).le(32, 8, 1020<<10).le(40, 8, 2048).le(48, 8, uint64(len(meta)))
-	return sparse{512: string(label), 4096: string(area), 4096 + 2048: meta}
+	area := make(block, 512).text(4, " LVM2 x[5A%r0N*>").le(20, 4, 1).le(24, 8, 4096).le(32, 8, 1020<<10).le(40, 8, uint64(offset)).le(48, 8, uint64(len(meta)))
+	all := sparse{512: string(label), 4096: string(area)}
+	begin := min(len(meta), 1020<<10-offset)
+	all[4096+int64(offset)], all[4096+512] = meta[:begin], meta[begin:]
+	return all
 }
 
 // zfsLabel is a label of a pool: configuration and an uberblock.
@@ -113,6 +120,7 @@ func TestSets(t *testing.T) {
 		{"md 0.90", sparse{size - 65536: md0()}, []probe.Finding{{What: "md RAID member (0.90)", Offset: size - 65536, Size: gib,
 			Set: probe.Set{Kind: "md array", ID: "00000001:00000002:00000003:00000004", Level: "raid1", Member: "1", Members: 2, Events: 9}}}},
 		{"LVM", lvmLabel(), []probe.Finding{{What: "LVM physical volume", Offset: 512, UUID: "RkXM7d-zCfN-XPCp-BCh6-D7fd-NuZH-UtdrRD", Size: 50 * gib, Set: lvmSet}}},
+		{"LVM, metadata that goes on at the beginning", lvmLabelAt(1020<<10 - 70), []probe.Finding{{What: "LVM physical volume", Offset: 512, UUID: "RkXM7d-zCfN-XPCp-BCh6-D7fd-NuZH-UtdrRD", Size: 50 * gib, Set: lvmSet}}},
 		{"LVM, label wiped", sparse{4096: lvmLabel()[4096], 6144: lvmLabel()[6144]}, []probe.Finding{{What: "LVM metadata without a label", Offset: 4096, Set: lvmSet}}},
 		{"ZFS, all labels", sparse{0: zfsLabel(), 256 << 10: zfsLabel(), size - 512<<10: zfsLabel(), size - 256<<10: zfsLabel()},
 			[]probe.Finding{{What: "ZFS pool member", Offset: 132 << 10, Set: pool}}},

@@ -84,11 +84,16 @@ func groupAt(d *device, area int64) Set {
 	if string(h[4:20]) != lvmMagic {
 		return Set{}
 	}
-	offset, size := le64(h, 40), le64(h, 48)
+	end, offset, size := le64(h, 32), le64(h, 40), le64(h, 48)
 	if offset < 512 || offset > 64<<20 || size == 0 || size > 64<<20 {
 		return Set{}
 	}
-	lines := strings.Split(string(d.read(area+int64(offset), int(min(size, 1024)))), "\n")
+	begin := min(size, 1024)
+	text := d.read(area+int64(offset), int(begin))
+	if end > offset && end-offset < begin { // it goes on behind the header: the area is a ring
+		text = append(text[:end-offset:end-offset], d.read(area+512, int(begin-(end-offset)))...)
+	}
+	lines := strings.Split(string(text), "\n")
 	name, ok := strings.CutSuffix(lines[0], " {")
 	if !ok {
 		return Set{}
