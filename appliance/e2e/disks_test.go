@@ -123,6 +123,22 @@ func TestOtherDisks(t *testing.T) {
 		}
 	})
 
+	t.Run("an old copy, and not the disk itself", func(t *testing.T) {
+		m := s.boot(t, copied, s.disks[1], windows)
+		m.awaitLUN(t, iqn)
+		for range 3 {
+			run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0x22 0 4M", m.url(iqn))
+		}
+		m.problem(t, "disk "+serialCopy, "says that it is disk "+serial1+" of pool", "isn't used")
+		if st := m.status(t); len(st.Pools) != 1 || st.Pools[0].Health != status.Degraded || !slices.Contains(st.Pools[0].Missing, serial1) || slices.Contains(st.Pools[0].Disks, serialCopy) {
+			t.Errorf("pools %+v", st.Pools)
+		}
+		m.powerDown(t)
+		if digest(t, copied.Path) != asCopied {
+			t.Error("the copy was written to")
+		}
+	})
+
 	t.Run("two copies, and not the disk itself", func(t *testing.T) {
 		other := qemu.Disk{Path: filepath.Join(s.dir, "other.img"), Serial: serialOther, Bus: qemu.SCSI}
 		run(t, "cp", "--sparse=always", copied.Path, other.Path)

@@ -34,18 +34,27 @@ func (m *Manager) readWitness() (changed bool) {
 	if m.o.Witness == nil {
 		return false
 	}
-	newest, unkept := map[string][]string{}, map[string]bool{}
-	for _, g := range m.facts.LVM.Groups {
-		if pvs, kept := m.o.Witness.Newest(g.UUID); len(pvs) > 0 && ours(g) {
+	newest, unkept := m.newest(m.facts.LVM)
+	changed = !maps.Equal(unkept, m.facts.Unkept)
+	m.facts.Newest, m.facts.Unkept = newest, unkept
+	return changed
+}
+
+// newest is what the witness knows of our groups, and which of that isn't kept.
+func (m *Manager) newest(s lvm.State) (newest map[string][]string, unkept map[string]bool) {
+	newest, unkept = map[string][]string{}, map[string]bool{}
+	for _, g := range s.Groups {
+		if m.o.Witness == nil || !ours(g) {
+			continue
+		}
+		if pvs, kept := m.o.Witness.Newest(g.UUID); len(pvs) > 0 {
 			newest[g.UUID] = pvs
 			if !kept {
 				unkept[g.UUID] = true
 			}
 		}
 	}
-	changed = !maps.Equal(unkept, m.facts.Unkept)
-	m.facts.Newest, m.facts.Unkept = newest, unkept
-	return changed
+	return newest, unkept
 }
 
 // askWitness is readWitness for who doesn't hold mu.

@@ -50,7 +50,15 @@ func (m *Manager) apply(ctx context.Context, step Step) error {
 		if err := m.lvm.ChangeTags(ctx, s.Pool, s.Add, s.Remove); err != nil {
 			return err
 		}
+		m.marks(s.UUID)
+		if s.Compare {
+			m.mu.Lock()
+			m.facts.ScrubNow = with(m.facts.ScrubNow, s.Pool, true)
+			m.mu.Unlock()
+		}
 		return m.flush(s.Paths)
+	case MarkUse:
+		return s.do(ctx, m)
 	case Activate:
 		m.verifyLater() // LVM's state says which volumes are active
 		return m.lvm.Activate(ctx, s.Pool, s.Mode)
@@ -139,7 +147,7 @@ func isNewVolume(s Step) bool {
 // Activation is seen in device-mapper.
 func changesMetadata(s Step) bool {
 	switch s.(type) {
-	case Activate, Remember, Refresh:
+	case Activate, Remember, Refresh, MarkUse:
 		return false
 	}
 	return true

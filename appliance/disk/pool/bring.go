@@ -226,7 +226,7 @@ func fills(s Step) bool {
 // independent tells whether later steps make sense after this one has failed.
 func independent(step Step) bool {
 	switch step.(type) {
-	case CreateVolume, CloneVolume, CreateThick, GrowVolume, Remember:
+	case CreateVolume, CloneVolume, CreateThick, GrowVolume, Remember, MarkUse:
 		return true
 	}
 	return false

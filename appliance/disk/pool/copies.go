@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +22,8 @@ import (
 // was used on last: before a pool is activated, its tags name the disks of the
 // day. So a disk that the tags name, and whose metadata is no older than the
 // copy's, is the right one. LVM isn't shown the others. If that isn't clear, the
-// pool is refused until a person has removed one of them.
+// pool is refused until a person has removed one of them. A copy that is here alone is
+// the business of doubts.
 
 // readLabels reads LVM's labels of all disks when a disk has come or gone. Until
 // then no disk can have become a copy. A disk that can't be read has no label: LVM
@@ -50,6 +52,7 @@ func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 					return a
 				}
 				defer dev.Close()
+				dropCache(dev, mib) // that is where the metadata ends
 				a.label, a.ok, err = probe.PhysicalVolume(dev, d.Size)
 				a.ok = a.ok && err == nil
 				return a
@@ -80,27 +83,20 @@ func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 }
 
 // readWithoutCopies reads LVM's state without disks that are copies of others,
-// which it returns. Which those are is decided anew only when disks with the
-// same label come or go: a pool goes on with the disk that it is used on.
-func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe.Finding) (lvm.State, map[string]string, error) {
+// in m.copies, and such that may be out of date, in m.doubts. Which are copies is
+// decided anew only when disks with the same label come or go: a pool goes on with
+// the disk that it is used on.
+func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe.Finding) (lvm.State, error) {
 	f := m.known()
 	f.Labels = labels
 	mute := m.mutePaths()
 	same := sameLabels(f)
 	if len(same) == 0 {
-		if err := m.lvm.Hide(mute); err != nil {
-			return lvm.State{}, nil, err
-		}
-		s, err := m.lvm.State(ctx)
-		return s, nil, err
-	}
-	if now := fmt.Sprint(same); now != m.copiesOf {
-		if err := m.lvm.Hide(mute); err != nil {
-			return lvm.State{}, nil, err
-		}
-		s, err := m.lvm.State(ctx)
+		m.copies, m.copiesOf = nil, ""
+	} else if now := fmt.Sprint(same); now != m.copiesOf {
+		s, err := m.readWithout(ctx, mute)
 		if err != nil {
-			return s, nil, err
+			return s, err
 		}
 		f.LVM = s
 		m.copies, m.copiesOf = chooseCopies(f, same, m.held), now
@@ -108,17 +104,41 @@ func (m *Manager) readWithoutCopies(ctx context.Context, labels map[string]probe
 			m.o.Log.Warn("disk is a copy and isn't used", "disk", name, "of", of)
 		}
 	}
-	var paths []string
-	for name := range m.copies {
-		paths = append(paths, "/dev/"+name)
+	f.Copies = m.copies
+	for last := false; ; last = true {
+		hide := slices.Clone(mute)
+		for name := range m.copies {
+			hide = append(hide, "/dev/"+name)
+		}
+		for name := range m.doubts {
+			hide = append(hide, "/dev/"+name)
+		}
+		s, err := m.readWithout(ctx, hide)
+		if err != nil {
+			return s, err
+		}
+		f.LVM = s
+		f.Newest, _ = m.newest(s)
+		doubts := f.doubts()
+		if last || maps.Equal(doubts, m.doubts) {
+			return s, nil
+		}
+		for name, x := range doubts {
+			if m.doubts[name] != x {
+				m.o.Log.Warn("disk isn't used", "disk", name, "pool", x.Pool, "says that it is", x.Disk, "why", x.Why)
+			}
+		}
+		m.doubts = doubts
 	}
-	paths = append(paths, mute...)
-	slices.Sort(paths)
-	if err := m.lvm.Hide(slices.Compact(paths)); err != nil {
-		return lvm.State{}, nil, err
+}
+
+// readWithout reads LVM's state, and has LVM not see some disks from now on.
+func (m *Manager) readWithout(ctx context.Context, hide []string) (lvm.State, error) {
+	slices.Sort(hide)
+	if err := m.lvm.Hide(slices.Compact(hide)); err != nil {
+		return lvm.State{}, err
 	}
-	s, err := m.lvm.State(ctx)
-	return s, m.copies, err
+	return m.lvm.State(ctx)
 }
 
 // sameLabels lists the disks that have the same label as another, by label.
@@ -249,6 +269,9 @@ func unrecorded(g lvm.Group, f Facts) (add, remove []string) {
 		if old != "" {
 			remove = append(remove, memberTag(m.pv.UUID, old))
 		}
+		if copied := tagOf(copyTag, m.pv.UUID, m.id); g.Tagged(copied) {
+			remove = append(remove, copied)
+		}
 	}
 	return add, remove
 }
@@ -263,21 +286,21 @@ func (p *Plan) planRecord(g lvm.Group, f Facts, lame string) {
 		p.problem(status.Degraded, fmt.Sprintf("pool %s lies on other disks than it was made on, which can't be recorded while %s is missing", g.Name, lame),
 			"connect or replace the disk; until then, don't connect a disk that one of the pool's was copied from")
 	default:
-		s := RecordDisks{Pool: g.Name, Add: add, Remove: remove}
-		for _, pv := range g.Physical {
-			s.Paths = append(s.Paths, pv.Path)
-		}
+		s := RecordDisks{Pool: g.Name, UUID: g.UUID, Paths: pathsOf(g), Add: add, Remove: remove}
+		s.Compare = len(f.moved(g)) > 0 && len(raidVolumes(g)) > 0
 		p.Steps = append(p.Steps, s)
 		p.Again = true
 	}
 }
 
 // RecordDisks makes the group's tags name the disks that it lies on, before it
-// is used on them.
+// is used on them. Compare asks to compare the pool's copies when it is used: one of
+// its disks calls itself otherwise than before.
 type RecordDisks struct {
-	Pool        string
+	Pool, UUID  string
 	Paths       []string
 	Add, Remove []string
+	Compare     bool
 }
 
 func (s RecordDisks) String() string { return "record on which disks pool " + s.Pool + " lies" }

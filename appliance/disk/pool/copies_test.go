@@ -74,7 +74,7 @@ func TestRecordDisks(t *testing.T) {
 	delete(f.Labels, "sda")
 	plan := Make(Spec{Name: "tank", Layout: Mirror, Disks: []string{"COPY", "B"}}, f, nil)
 	want := []Step{
-		RecordDisks{Pool: "tank", Paths: []string{"/dev/sdc", "/dev/sdb"}, Add: []string{memberTag("pv-a", "COPY")}, Remove: []string{memberTag("pv-a", "A")}},
+		RecordDisks{Pool: "tank", UUID: "vg", Paths: []string{"/dev/sdc", "/dev/sdb"}, Add: []string{memberTag("pv-a", "COPY")}, Remove: []string{memberTag("pv-a", "A")}},
 		Activate{Pool: "tank", Mode: lvm.Degraded},
 	}
 	if diff := cmp.Diff(want, plan.Steps[:min(2, len(plan.Steps))]); diff != "" {

@@ -54,6 +54,9 @@ func (v view) use(d disk.Disk) string {
 	if of := v.facts.Copies[d.Name]; of != "" {
 		return "copy of disk " + of
 	}
+	if x, ok := v.facts.Doubts[d.Name]; ok {
+		return fmt.Sprintf("says that it is disk %s of pool %s", x.Disk, x.Pool)
+	}
 	if g, ok := v.facts.groupOf(d); ok {
 		switch {
 		case ours(g) && g.Tagged(creatingTag):

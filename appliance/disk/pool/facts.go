@@ -26,6 +26,12 @@ type Facts struct {
 	// Copies are disks that LVM isn't shown, because they are copies of others;
 	// by kernel name, with the disk that they are a copy of.
 	Copies map[string]string
+	// Doubts are disks that LVM isn't shown, because what they hold of a pool may be
+	// out of date; by kernel name.
+	Doubts map[string]Doubt
+	// Marked are the pools, by UUID of their groups, that have been marked as used
+	// since all their disks are here, and tags that were tried then; see MarkUse.
+	Marked map[string]bool
 	// Stamped are disks with a stamp that, apart from their first MiB, are
 	// blank; by kernel name.
 	Stamped map[string]Stamp

@@ -54,7 +54,7 @@ func (m *Manager) mark() string {
 				return answer{err: err}
 			}
 			defer dev.Close()
-			dropCache(dev)
+			dropCache(dev, labelArea)
 			buf := sys.AlignedBuffer(labelArea)
 			_, err = dev.ReadAt(buf, 0)
 			return answer{buf, err}
@@ -68,11 +68,11 @@ func (m *Manager) mark() string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// dropCache makes the next read of a label come from the disk: LVM writes past
-// the page cache.
-func dropCache(d Device) {
+// dropCache makes the next read of a disk's first bytes come from the disk: LVM
+// writes past the page cache.
+func dropCache(d Device, bytes int64) {
 	if f, ok := d.(*os.File); ok {
-		_ = unix.Fadvise(int(f.Fd()), 0, labelArea, unix.FADV_DONTNEED) // LVM's writes drop it, too
+		_ = unix.Fadvise(int(f.Fd()), 0, bytes, unix.FADV_DONTNEED) // LVM's writes drop it, too
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,9 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 			continue
 		}
 		failed := f.failedDisks(g)
+		if g.Missing > 0 || slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.moved }) || slices.ContainsFunc(f.membersOf(g), func(x member) bool { return !x.here }) {
+			f.Marked = without(f.Marked, g.UUID) // a disk is away, and may be copied there
+		}
 		for _, x := range f.membersOf(g) {
 			if x.here && !failed[x.pv.UUID] || x.flagged(f) {
 				continue

@@ -71,6 +71,7 @@ type Manager struct {
 	again bool          // bringing up broke off: try again though no disk has changed; guarded by op
 	poke  chan struct{} // filled to have Watch look at once
 
+	doubts   map[string]Doubt     // disks that LVM isn't shown, as Facts.Doubts; guarded by op
 	copies   map[string]string    // disks that LVM isn't shown, as Facts.Copies; guarded by op
 	copiesOf string               // the disks among which they were chosen; guarded by op
 	labelsOf string               // the disks whose labels were read; guarded by op
@@ -263,7 +264,7 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	m.marked = ""
 	labels := m.readLabels(ctx)
 	mark := m.mark() // before: what changes meanwhile is seen the next time
-	s, hidden, err := m.readWithoutCopies(ctx, labels)
+	s, err := m.readWithoutCopies(ctx, labels)
 	if err != nil {
 		return err
 	}
@@ -271,7 +272,7 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.facts.Unread = nil // only who holds op reads disks
-	m.facts.LVM, m.facts.Labels, m.facts.Copies = s, labels, hidden
+	m.facts.LVM, m.facts.Labels, m.facts.Copies, m.facts.Doubts = s, labels, m.copies, m.doubts
 	m.readWitness()
 	m.recall()
 	return nil

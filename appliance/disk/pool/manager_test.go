@@ -47,10 +47,11 @@ func (w *world) manager(change func(*Options)) (*Manager, *events) {
 	return New(o), e
 }
 
+// commands are those that have run, without such as MarkUse runs.
 func (w *world) commands() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := w.log
+	c := slices.DeleteFunc(w.log, func(c string) bool { return strings.Contains(c, usedTag) })
 	w.log = nil
 	return c
 }

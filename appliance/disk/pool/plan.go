@@ -52,7 +52,7 @@ func (p *Plan) activateOnly(pool string) {
 	all := len(p.Steps)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
 		switch s.(type) {
-		case Activate, Remember, RecordDisks, RestoreDisk, Refresh:
+		case Activate, Remember, RecordDisks, MarkUse, RestoreDisk, Refresh:
 			return false
 		}
 		return true
@@ -416,10 +416,16 @@ func planExisting(spec Spec, f Facts, g lvm.Group, taken map[string]string) Plan
 		mode = lvm.Partial
 	}
 	p.planRecord(g, f, lame)
+	if lame == "" && len(p.Steps) == 0 {
+		p.planMark(g, f)
+	}
 	p.planAlone(g, f, lame)
 	if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active && !f.runs(g, v) }) {
 		p.Steps = append(p.Steps, Activate{Pool: spec.Name, Mode: mode})
 		p.Wait = lame // once it is active there is nothing to wait for
+		if others := f.moved(g); lame == "" && len(others) > 0 {
+			p.Wait = "disk " + strings.Join(others, ", ") // what is here may be a copy of it
+		}
 	} else if p.planMending(spec, f, g, taken) {
 		return p
 	}

@@ -27,7 +27,10 @@ func facts(letters string, groups ...lvm.Group) Facts {
 		f.Disks = append(f.Disks, x)
 		f.Found[x.Name] = probe.Finding{Blank: true}
 	}
-	f.LVM.Groups = groups
+	f.LVM.Groups, f.Marked = groups, map[string]bool{}
+	for _, g := range groups {
+		f.Marked[g.UUID] = true
+	}
 	return f
 }
 

@@ -104,7 +104,9 @@ func ours(g lvm.Group) bool {
 
 // memberTag records which disk a physical volume is, so that it can be named
 // when it is missing.
-func memberTag(uuid, id string) string {
+func memberTag(uuid, id string) string { return tagOf(diskTag, uuid, id) }
+
+func tagOf(prefix, uuid, id string) string {
 	var b strings.Builder
 	for i := range len(id) {
 		switch c := id[i]; {
@@ -114,7 +116,7 @@ func memberTag(uuid, id string) string {
 			fmt.Fprintf(&b, "#%02x", c)
 		}
 	}
-	return diskTag + uuid + "." + b.String()
+	return prefix + uuid + "." + b.String()
 }
 
 // members reads the member tags: physical volume's UUID to disk.

@@ -41,6 +41,7 @@ func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []s
 	problems = append(problems, v.slow()...)
 	problems = append(problems, v.twins()...)
 	problems = append(problems, v.facts.copyProblems()...)
+	problems = append(problems, v.facts.doubtProblems()...)
 	problems = append(problems, v.outdated()...)
 	slices.SortStableFunc(problems, func(a, b status.Problem) int { return rank(b.Health) - rank(a.Health) })
 	return pools, v.disks(), problems

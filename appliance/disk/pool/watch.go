@@ -142,7 +142,8 @@ func (m *Manager) due() bool {
 			_, mends := step.(mendStep)
 			_, remembers := step.(Remember)
 			_, stamps := step.(StampDisk)
-			return mends || remembers || stamps && f.exists(s.Name)
+			_, marks := step.(MarkUse)
+			return mends || remembers || marks || stamps && f.exists(s.Name)
 		})
 	})
 }
