@@ -14,7 +14,8 @@ import (
 // A mirror that was used without one of its disks must not be used with that one
 // alone later: what it holds is older, and nothing on it says so. So before a
 // pool is used without all its disks, a witness that isn't on them keeps which
-// ones hold the newest state. If none of those is here, the pool is refused.
+// ones hold the newest state. If those that are here don't hold all of it, the pool
+// is refused.
 
 // A Witness keeps, somewhere else than on a pool's disks, which physical volumes
 // hold the newest state of a pool that was used without the others. All are
@@ -103,21 +104,32 @@ func (p *Plan) planAlone(g lvm.Group, f Facts, without string) {
 	p.Steps = append(p.Steps, Remember{Pool: g.Name, UUID: g.UUID, Newest: newest, Without: "disk " + strings.Join(old, ", ")})
 }
 
-// stale refuses a pool of whose newest state nothing is here.
+// stale refuses a pool whose newest state isn't here as a whole. What lies on other
+// disks than those that the witness names doesn't count, volume by volume: a raid10
+// may have one pair whose only disk here is old, and so may the mirror of the thin
+// pool's metadata.
 func stale(g lvm.Group, f Facts) (p Plan, is bool) {
 	newest := f.Newest[g.UUID]
 	if len(newest) == 0 {
 		return p, false
 	}
-	var wanted []string
+	var wanted, without []string
+	old, some := map[string]bool{}, false
 	for _, m := range f.membersOf(g) {
-		if !slices.Contains(newest, m.pv.UUID) {
-			continue
+		switch {
+		case !slices.Contains(newest, m.pv.UUID):
+			if m.here || m.flagged(f) {
+				old[m.pv.Path] = true
+				without = append(without, m.id)
+			}
+		case m.pv.Missing:
+			wanted = append(wanted, m.id)
+		default:
+			some = true
 		}
-		if !m.pv.Missing {
-			return p, false
-		}
-		wanted = append(wanted, m.id)
+	}
+	if some && (len(old) == 0 || len(wanted) == 0 || uncoveredWithout(g, old) == "") {
+		return p, false
 	}
 	for _, uuid := range newest { // of disks that came when the ones here were away
 		if !slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == uuid }) {
@@ -126,7 +138,7 @@ func stale(g lvm.Group, f Facts) (p Plan, is bool) {
 	}
 	disks := strings.Join(wanted, ", ")
 	p.Wait = "disk " + disks
-	p.problem(status.Failed, fmt.Sprintf("pool %s isn't used: it was used without the disks that are here, so what they hold is out of date; the newest state is on disk %s, which is missing", g.Name, disks),
+	p.problem(status.Failed, fmt.Sprintf("pool %s isn't used: it was used without disk %s, so what that holds is out of date; the newest state is on disk %s, which is missing", g.Name, strings.Join(without, ", "), disks),
 		"connect disk "+disks+"; if it is lost, and an older state is better than none, delete sanstick/pools.json on the stick and restart")
 	return p, true
 }

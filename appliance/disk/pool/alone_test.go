@@ -2,12 +2,14 @@ package pool
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/status"
 )
 
@@ -135,5 +137,71 @@ func TestWitnessKeepsLater(t *testing.T) {
 	n.err = nil
 	if told("is out of date") || told("the stick isn't here") {
 		t.Error("it is kept, and still complained of")
+	}
+}
+
+// TestNotAllOfTheNewest: a newest disk is here, but a volume would be used from one
+// that is out of date.
+func TestNotAllOfTheNewest(t *testing.T) {
+	// kinds makes the data of another kind, and the metadata a mirror of fewer disks.
+	kinds := func(g lvm.Group, kind string, copies int) lvm.Group {
+		var all []lvm.LogicalVolume
+		for _, v := range g.Logical {
+			var leg int
+			if n, _ := fmt.Sscanf(v.Name, "thinpool_tmeta_rimage_%d", &leg); n == 1 && leg >= copies {
+				continue
+			}
+			if n, _ := fmt.Sscanf(v.Name, "thinpool_tmeta_rmeta_%d", &leg); n == 1 && leg >= copies {
+				continue
+			}
+			switch v.Name {
+			case "thinpool_tdata":
+				v.Type = kind
+			case "thinpool_tmeta":
+				v.Devices = v.Devices[:copies]
+			}
+			all = append(all, v)
+		}
+		g.Logical = all
+		return g
+	}
+	tests := []struct {
+		kind, disks string // capitals are missing
+		copies      int
+		newest      string
+		want        string // disks that it is refused without
+	}{
+		{"raid10", "abcd", 2, "bcd", ""},
+		{"raid10", "aBcd", 2, "bcd", "B"},
+		{"raid10", "abCd", 2, "bcd", ""},
+		{"raid10", "abCd", 2, "abc", "C"},
+		{"raid10", "Abcd", 2, "bcd", ""},
+		{"raid5", "aBc", 2, "bc", "B"},
+		{"raid5", "Abc", 2, "bc", ""},
+		{"raid5", "abc", 2, "bc", ""},
+		{"raid6", "abCde", 3, "bcde", ""},
+		{"raid6", "abCDe", 3, "bcde", "C, D"},
+		{"raid6", "aBCde", 3, "bcde", "B, C"},
+		{"raid1", "aBc", 3, "bc", ""},
+		{"raid1", "aBC", 3, "bc", "B, C"},
+		{"raid1", "ab", 2, "xy", "with LVM UUID pv-x, with LVM UUID pv-y"}, // the pool has given up both
+	}
+	for _, tt := range tests {
+		t.Run(tt.kind+" "+tt.disks+" "+tt.newest, func(t *testing.T) {
+			here := ""
+			for _, l := range tt.disks {
+				if l >= 'a' {
+					here += string(l)
+				}
+			}
+			f := newest(facts(here, kinds(group("tank", tt.disks), tt.kind, tt.copies)), strings.Split(tt.newest, "")...)
+			p, is := stale(f.LVM.Groups[0], f)
+			if is != (tt.want != "") {
+				t.Fatalf("refused: %v, %+v", is, p)
+			}
+			if is && (p.Wait != "disk "+tt.want || p.Problems[0].Health != status.Failed) {
+				t.Errorf("plan %+v, want disk %s", p, tt.want)
+			}
+		})
 	}
 }

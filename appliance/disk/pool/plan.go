@@ -438,7 +438,13 @@ func planExisting(spec Spec, f Facts, g lvm.Group, taken map[string]string) Plan
 
 // uncovered names a volume that lacks something which no copy or parity makes up
 // for; empty if there is none.
-func uncovered(g lvm.Group) string {
+func uncovered(g lvm.Group) string { return uncoveredWithout(g, nil) }
+
+// uncoveredWithout is the same if legs on some devices don't count, by path.
+func uncoveredWithout(g lvm.Group, old map[string]bool) string {
+	onOld := func(v lvm.LogicalVolume) bool {
+		return slices.ContainsFunc(v.Devices, func(path string) bool { return old[path] })
+	}
 	covered := map[string]bool{} // parts of raid volumes
 	for _, v := range g.Logical {
 		if !isRaid(v) {
@@ -450,7 +456,7 @@ func uncovered(g lvm.Group) string {
 			covered[image], covered[meta] = true, true
 			i, ok := g.Volume(image)
 			m, ok2 := g.Volume(meta)
-			gone = append(gone, !ok || !ok2 || i.Partial || m.Partial || i.Type == "error" || m.Type == "error")
+			gone = append(gone, !ok || !ok2 || i.Partial || m.Partial || i.Type == "error" || m.Type == "error" || onOld(i) || onOld(m))
 		}
 		if !bears(v, gone) {
 			return v.Name
