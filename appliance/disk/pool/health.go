@@ -35,6 +35,7 @@ type Condition struct {
 	Lacks int
 	// Mismatches are 512-byte sectors that the last comparison found to differ.
 	Mismatches int64
+	Bare       bool    // the metadata of the thin pool has one copy only, though the data has more
 	Progress   float64 // per cent, of Checking, Syncing and Rebuilding
 }
 
@@ -137,7 +138,7 @@ func diagnose(g lvm.Group, f Facts) Condition {
 	moved, failed := map[string]bool{}, f.failedDisks(g)
 	lost := map[string]int{} // legs, by volume
 	var action string
-	c := Condition{State: Healthy, Progress: 100}
+	c := Condition{State: Healthy, Progress: 100, Bare: bare(g) > 1}
 	filling := map[string]bool{}
 	active, whole := false, map[string][]bool{}
 	for _, l := range f.legs(g) {

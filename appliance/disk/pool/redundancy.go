@@ -53,6 +53,9 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 	case Rebuilding:
 		note(status.Degraded, fmt.Sprintf("the pool is being rebuilt on disk %s, %.1f %% done", disks, c.Progress), "wait; volumes can be used meanwhile")
 	}
+	if c.Bare {
+		note(status.Degraded, "the metadata of its volumes has one copy only, since it was repaired", "wait: the others are made as soon as all disks are here; if it stays, the log says why")
+	}
 	if c.Mismatches > 0 && c.State != Checking {
 		note(status.Degraded, fmt.Sprintf("%d sectors differ between its copies", c.Mismatches),
 			"nobody can tell which copy is right, so nothing was changed; check what the volumes hold, and replace the disk that reports errors")

@@ -103,8 +103,8 @@ func kept(g lvm.Group) []string {
 	return all
 }
 
-// MirrorMetadata gives metadata that a repair has made the copies that it had
-// before.
+// MirrorMetadata gives metadata that a repair has made the copies that it has in a
+// pool of that layout.
 type MirrorMetadata struct {
 	Pool   string
 	Copies int
@@ -120,15 +120,23 @@ func (s MirrorMetadata) String() string {
 	return fmt.Sprintf("make %d copies of the repaired metadata of pool %s", s.Copies, s.Pool)
 }
 
-// planMetadata plans that. It comes after activation.
+// planMetadata plans that, if there are disks for them. It comes after activation.
 func (p *Plan) planMetadata(g lvm.Group) {
+	if copies := bare(g); copies > 1 && len(pathsOf(g)) >= copies {
+		p.Steps = append(p.Steps, MirrorMetadata{Pool: g.Name, Copies: copies})
+	}
+}
+
+// bare tells how many copies a pool's metadata should have, if it has one and its
+// data more than that; otherwise 0. What repairs have kept doesn't tell: the second
+// of two in a row keeps metadata that had one copy itself.
+func bare(g lvm.Group) (copies int) {
 	meta, ok := g.Volume(dataVolume + "_tmeta")
-	names := kept(g)
-	if !ok || meta.Type != "linear" || len(names) == 0 {
-		return
+	if !ok || isRaid(meta) || meta.Type == "error" {
+		return 0
 	}
-	old, _ := g.Volume(names[len(names)-1])
-	if old.Type == "raid1" && len(old.Devices) > 1 {
-		p.Steps = append(p.Steps, MirrorMetadata{Pool: g.Name, Copies: len(old.Devices)})
+	if l, _, err := layoutIn(g); err == nil && l.copies > 1 {
+		return l.copies
 	}
+	return 0
 }
