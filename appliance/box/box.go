@@ -129,7 +129,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	po := pool.Options{
-		Runner: o.Runner, Mapper: o.Mapper, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, Procfs: o.ProcDir, BootDisks: b.bootDisks(), Changed: b.storage.poolsChanged,
+		Runner: o.Runner, Mapper: o.Mapper, Uevents: o.ListenUevents, Log: b.log, Sysfs: o.SysDir, Procfs: o.ProcDir, BootDisks: b.bootDisks, Changed: b.storage.poolsChanged,
 		Units: b.storage.space, Numbers: b.storage.numbersOf,
 	}
 	if b.stick != nil {
@@ -289,7 +289,7 @@ func (b *box) bootDisks() []string {
 	if b.stick == nil || b.stick.memory {
 		return nil
 	}
-	return []string{b.stick.disk()}
+	return b.stick.disks()
 }
 
 // advertised returns the portal that the hypervisor told us to name in

@@ -40,6 +40,7 @@ type stick struct {
 	sysfs   string
 	dir     string
 	writes  atomic.Int64 // since the start
+	device  atomic.Pointer[stickDevice]
 
 	keepers []keeper // whose files each stick must have; set before it is used
 
@@ -50,6 +51,10 @@ type stick struct {
 	late   error            // why the stick lacks something of the keepers; guarded by mu
 	again  time.Time        // when that is tried again; guarded by mu
 }
+
+// stickDevice is the disk that the stick was last seen as: its kernel name, and its
+// diskSeq.
+type stickDevice struct{ name, seq string }
 
 // A keeper has a file on the stick that another stick needs as well, at once: a book.
 type keeper interface {
@@ -81,7 +86,8 @@ func mountStick(ctx context.Context, o *Options) (*stick, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stick{mounter: o.Mounter, sysfs: o.SysDir, part: part, dir: o.StickDir, seq: diskSeq(o.SysDir, part.Disk)}
+	s := &stick{mounter: o.Mounter, sysfs: o.SysDir, dir: o.StickDir}
+	s.is(part)
 	mounts, err := sys.Mounts(o.ProcDir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell whether the stick is mounted: %w", err)
@@ -176,7 +182,7 @@ func (s *stick) ensure(ctx context.Context) error {
 	if err := s.mounter.Unmount(s.dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	s.part, s.seq = parts[0], diskSeq(s.sysfs, parts[0].Disk)
+	s.is(parts[0])
 	if err := s.mount(unix.MS_RDONLY); err != nil {
 		s.seq = "gone" // so that it is tried again
 		return fmt.Errorf("cannot use the stick: %w", err)
@@ -186,6 +192,22 @@ func (s *stick) ensure(ctx context.Context) error {
 	}
 	s.again = time.Time{}
 	return nil
+}
+
+// is notes which partition the stick is. It must hold mu, once others know s.
+func (s *stick) is(part disk.Partition) {
+	s.part, s.seq = part, diskSeq(s.sysfs, part.Disk)
+	s.device.Store(&stickDevice{part.Disk, s.seq})
+}
+
+// disks are the kernel names of the disks that are the stick: one, or none while it is
+// out, when another disk may get its name. It waits for nobody.
+func (s *stick) disks() []string {
+	d := s.device.Load()
+	if d == nil || diskSeq(s.sysfs, d.name) != d.seq {
+		return nil
+	}
+	return []string{d.name}
 }
 
 // disk is the kernel's name of the stick.

@@ -57,7 +57,7 @@ func (m *Manager) openArray(ctx context.Context, uuid string, degraded bool) (md
 	}
 	var here []md.Member
 	for _, d := range m.known().Disks {
-		if slices.Contains(m.o.BootDisks, d.Name) {
+		if slices.Contains(m.known().Boot, d.Name) {
 			continue
 		}
 		if _, used := m.known().groupOf(d); used {

@@ -30,7 +30,7 @@ import (
 // won't see it either. One that doesn't answer keeps the label that it had.
 func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 	f := m.known()
-	now := fmt.Sprint(f.Disks)
+	now := fmt.Sprint(f.Disks, f.Boot)
 	if now == m.labelsOf {
 		return f.Labels
 	}

@@ -31,8 +31,10 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 	Memory     md.Memory        // for what the kernel would write to other machines' arrays; nil: loop devices
 
-	// BootDisks are kernel names of disks that must never be taken.
-	BootDisks []string
+	// BootDisks tells the kernel names of the disks that must never be taken; nil:
+	// there are none. It is asked each time that disks are looked at, and must not
+	// block.
+	BootDisks func() []string
 	// Witness keeps which disks are out of date; nil: nobody does.
 	Witness Witness
 	// Ledger keeps what mending depends on over a restart; nil: nobody does.
@@ -127,6 +129,9 @@ func New(o Options) *Manager {
 	}
 	if o.OpenVolume == nil {
 		o.OpenVolume = openVolume
+	}
+	if o.BootDisks == nil {
+		o.BootDisks = func() []string { return nil }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -227,10 +232,11 @@ func (m *Manager) readDisks() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	boot := m.o.BootDisks()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.facts
-	if f.Disks != nil && slices.Equal(f.Disks, disks) {
+	if f.Disks != nil && slices.Equal(f.Disks, disks) && slices.Equal(f.Boot, boot) {
 		return false, nil
 	}
 	found, stamped, holds := map[string]probe.Finding{}, map[string]Stamp{}, map[string][]probe.Finding{}
@@ -251,7 +257,7 @@ func (m *Manager) readDisks() (changed bool, err error) {
 			stamped[d.Name] = x
 		}
 	}
-	f.Disks, f.Found, f.Holds, f.Stamped, f.Unread, f.Boot = disks, found, holds, stamped, unread, m.o.BootDisks
+	f.Disks, f.Found, f.Holds, f.Stamped, f.Unread, f.Boot = disks, found, holds, stamped, unread, boot
 	if f.Disks == nil {
 		f.Disks = []disk.Disk{}
 	}

@@ -96,7 +96,7 @@ func TestWipeCancelled(t *testing.T) {
 func TestWipeRefused(t *testing.T) {
 	w := newWorld(t, "abcd")
 	w.fill("d")
-	m, _ := w.manager(func(o *Options) { o.BootDisks = []string{"vdc"} })
+	m, _ := w.manager(func(o *Options) { o.BootDisks = func() []string { return []string{"vdc"} } })
 	if err := m.Bring(t.Context(), tank); err != nil {
 		t.Fatal(err)
 	}
