@@ -159,7 +159,7 @@ func readSlot(dev io.ReaderAt, a Area, i int) (Copy, error) {
 }
 
 // Write puts a copy into the slot of an area that doesn't have the newest one. It
-// is on stable storage when Write returns, and was read back.
+// is on stable storage when Write returns, was read back, and is the newest.
 func Write(open Opener, a Area, c Copy) error {
 	err := write(open, a, c)
 	if err != nil {
@@ -179,7 +179,7 @@ func write(open Opener, a Area, c Copy) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
-	_, at, err := newest(dev, a)
+	had, at, err := newest(dev, a)
 	if err != nil && !errors.Is(err, ErrNone) {
 		return err // of a disk that can't be read, who knows which slot is the old one
 	}
@@ -206,5 +206,10 @@ func write(open Opener, a Area, c Copy) (err error) {
 	if err != nil || got.Generation != c.Generation || !got.Same(c) {
 		return errors.Join(errors.New("what was written can't be read back"), err)
 	}
-	return nil
+	if had.Generation < c.Generation {
+		return nil
+	}
+	// What another appliance has left there would go on being the newest.
+	off, _ = a.slot(at)
+	return put(make([]byte, headerSize), off)
 }

@@ -39,6 +39,8 @@ const (
 	// headerSize fits any disk's blocks.
 	headerSize = 4096
 	magic      = "sanstick's copy\n"
+	// MaxGeneration bounds generations. No appliance gets near it by counting.
+	MaxGeneration = 1 << 62
 	// maxFiles and maxBytes bound what is read into memory: the configuration
 	// twice, and what belongs to it.
 	maxFiles = 16
@@ -64,6 +66,9 @@ func (c Copy) Same(o Copy) bool {
 var ErrNone = errors.New("there is no copy of a stick")
 
 func (c Copy) check() error {
+	if c.Generation > MaxGeneration {
+		return fmt.Errorf("its generation is %d", c.Generation)
+	}
 	if c.Appliance == "" || len(c.Appliance) > 64 || len(c.Hostname) > 255 {
 		return errors.New("it doesn't say properly whose it is")
 	}
@@ -125,7 +130,7 @@ func decodeHeader(h []byte, size int64) (head, error) {
 	}
 	x := head{length: int64(binary.BigEndian.Uint32(h[16:])), generation: binary.BigEndian.Uint64(h[24:])}
 	copy(x.sum[:], h[32:])
-	if x.length > size-headerSize {
+	if x.length > size-headerSize || x.generation > MaxGeneration {
 		return head{}, ErrNone
 	}
 	return x, nil

@@ -2,7 +2,9 @@ package stickcopy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"strings"
 	"testing"
@@ -254,5 +256,45 @@ func TestArea(t *testing.T) {
 	}
 	if len(sys.AlignedBuffer(0)) != 0 {
 		t.Error("an empty buffer isn't empty")
+	}
+}
+
+// TestAnothersCopy: what is written counts, whatever another appliance has left, and
+// after a power cut at any write one of them does. A generation that nobody can have
+// come to counts as nothing.
+func TestAnothersCopy(t *testing.T) {
+	other := version(2)
+	other.Appliance = "other"
+	for cut := 0; ; cut++ {
+		d := newDisk()
+		for n := range uint64(2) {
+			other.Generation = MaxGeneration - 1 + n
+			if err := Write(d.open, area, other); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.left = cut
+		err := Write(d.open, area, version(3))
+		d.left = many
+		got, readErr := Read(d.open, area)
+		if readErr != nil || !got.Same(other) && !got.Same(version(3)) || err == nil && got.Generation != 3 {
+			t.Errorf("cut %d: written with %v, and read %+v, %v", cut, err, got, readErr)
+		}
+		if err == nil {
+			break
+		}
+	}
+	other.Generation = MaxGeneration + 1
+	if err := Write(newDisk().open, area, other); err == nil {
+		t.Error("written with a generation that is too high")
+	}
+	header, _, err := version(1).encode(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header[24] = 0xff
+	binary.BigEndian.PutUint32(header[64:], crc32.ChecksumIEEE(header[:64]))
+	if _, err := decodeHeader(header, 1<<20); !errors.Is(err, ErrNone) {
+		t.Errorf("a header with an absurd generation: %v", err)
 	}
 }
