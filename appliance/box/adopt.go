@@ -94,7 +94,7 @@ func (b *box) adopt(k keptBy) error {
 	if _, err := config.Parse(configName, k.copy.Files[configName]); err != nil {
 		return &api.Error{Message: "the configuration that is kept has errors: " + strings.Join(messages(err), "; "), Do: "take the pools as they are: sanctl pool adopt"}
 	}
-	files := map[string][]byte{idName: []byte(k.copy.Appliance + "\n")}
+	files := map[string][]byte{idName: []byte(k.copy.Appliance + "\n"), generationName: encodeGeneration(k.copy.Generation)}
 	for _, name := range copiedFiles { // no other files, whatever the disk says
 		if data, ok := k.copy.Files[name]; ok {
 			files[name] = data
@@ -109,6 +109,14 @@ func (b *box) adopt(k keptBy) error {
 	default: // another one just before
 	}
 	return nil
+}
+
+// wholePools tells whether all disks of the configured pools are here.
+func (b *box) wholePools() bool {
+	return !slices.ContainsFunc(b.settings().config.Pools, func(p config.Pool) bool {
+		_, here := b.pools.Identities(p.Name)
+		return !here || len(b.pools.Missing(p.Name)) > 0
+	})
 }
 
 // answerTime is left for the answer to a command before the daemon starts again.

@@ -60,6 +60,8 @@ type copies struct {
 	// live are files, by name, that are newer in memory than on the stick; nil bytes: no
 	// file.
 	live map[string]func() ([]byte, error)
+	// whole tells whether all disks of the configured pools are here.
+	whole func() bool
 	// patience is how long one round waits for disks.
 	patience time.Duration
 
@@ -74,6 +76,10 @@ type copies struct {
 	fail map[string]string // by the same, why nothing can be kept there
 	why  error             // there are no new copies at all
 	want stickcopy.Copy    // what all disks should keep; none if it has no appliance
+	// generation is the highest that was given out, or may have been; counts is the
+	// appliance's ID if the stick was asked for that.
+	generation uint64
+	counts     string
 }
 
 // kept is what a disk has: nothing, if copy has no appliance.
@@ -86,7 +92,8 @@ func newCopies(dir string, write func(func() error) error, areas func() []pool.S
 	return &copies{
 		dir: dir, write: write, areas: areas, open: stickcopy.Open, now: time.Now, log: log, poke: make(chan struct{}, 1), patience: copyPatience,
 		inForce: func() []byte { return nil }, learn: func(string, stickcopy.Copy) error { return nil }, reservations: func() ([]byte, error) { return nil, nil },
-		busy: map[string]bool{}, last: map[string]kept{}, fail: map[string]string{},
+		whole: func() bool { return true },
+		busy:  map[string]bool{}, last: map[string]kept{}, fail: map[string]string{},
 	}
 }
 
@@ -97,7 +104,7 @@ func (b *box) newCopies() *copies {
 		c.ours, _ = c.readID() // which is tried again
 		c.live = map[string]func() ([]byte, error){poolsName: b.witness.bytes, mendingName: b.ledger.bytes}
 	}
-	c.inForce = func() []byte { return b.settings().file }
+	c.inForce, c.whole = func() []byte { return b.settings().file }, b.wholePools
 	return c
 }
 
@@ -186,7 +193,7 @@ func (c *copies) round(ctx context.Context) (took map[string]bool) {
 		if err := unclear[key(a)]; err != nil {
 			return k, fmt.Errorf("cannot keep a copy of the stick on disk %s: it has reservations that can't be read: %w", a.Disk, err)
 		}
-		if k.copy.Same(want) {
+		if k.copy.Same(want) && k.copy.Generation == want.Generation {
 			return k, nil
 		}
 		return kept{a, want}, stickcopy.Write(c.open, a.Area, want)
@@ -370,26 +377,6 @@ func (c *copies) current(inForce []byte) (stickcopy.Copy, error) {
 	}
 	x.Files[configName] = inForce // whatever was written meanwhile
 	return x, nil
-}
-
-// newest gives a copy a generation above everything that is known, and notes that
-// all disks should have it. One that is known already stays as it is.
-func (c *copies) newest(x stickcopy.Copy) stickcopy.Copy {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var newest stickcopy.Copy
-	for _, k := range c.last {
-		if k.copy.Generation > newest.Generation || k.copy.Generation == newest.Generation && k.copy.Same(x) {
-			newest = k.copy
-		}
-	}
-	if newest.Same(x) {
-		x = newest // disks that lack it get the very same
-	} else {
-		x.Generation = newest.Generation + 1
-	}
-	c.want = x
-	return x
 }
 
 // id reads the appliance's ID from the stick, or makes one.

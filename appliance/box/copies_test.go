@@ -1,6 +1,7 @@
 package box
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -297,4 +298,67 @@ func TestCopiesOfAnotherStick(t *testing.T) {
 		}
 		r.dir = filepath.Join(r.dir, "gone")
 	}
+}
+
+// TestGenerations: the newest copy is told from others though it was made while those
+// weren't here, and whatever another appliance's disk says.
+func TestGenerations(t *testing.T) {
+	disks := newAreaDisks()
+	r := newCopiesRig(t, disks, true)
+	both := r.list
+	// restart is another start with the same stick and these disks.
+	restart := func(list ...pool.StickArea) {
+		dir := r.dir
+		r = newCopiesRig(t, disks, true)
+		r.dir, r.list = dir, list
+		r.whole = func() bool { return len(list) == len(both) }
+	}
+	edit := func(texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			r.put(t, configName, text)
+			r.goRound(t, text)
+		}
+	}
+	adopted := func(want string) {
+		t.Helper()
+		fresh := newCopiesRig(t, disks, false)
+		fresh.goRound(t, "")
+		list, all := fresh.found()
+		if !all || len(list) != 1 || string(list[0].copy.Files[configName]) != want {
+			t.Errorf("of all disks' copies the newest isn't %q, but %q of generation %d, all %v", want, list[0].copy.Files[configName], list[0].copy.Generation, all)
+		}
+	}
+	edit("0")
+	before := disks.writes
+	restart(both...)
+	edit("0")
+	if disks.writes != before {
+		t.Error("written again, though nothing changed")
+	}
+	restart(both[1]) // A is away, and B takes three changes
+	edit("1", "2", "3")
+	restart(both[0])
+	edit("4")
+	adopted("4")
+	restart(both[1])
+	edit("5")
+	restart(both[0]) // the same as A has from before
+	edit("4")
+	adopted("4")
+
+	// A disk of another appliance, that counts from elsewhere.
+	other := pool.StickArea{Area: both[0].Area, Pool: "other"}
+	other.Path, other.Disk = "/dev/C", "C"
+	disks.disks["/dev/C"] = bytes.Clone(disks.disks["/dev/A"])
+	x := stickcopy.Copy{Appliance: "other", Generation: stickcopy.MaxGeneration, Files: map[string][]byte{configName: nil}}
+	if err := stickcopy.Write(disks.open, other.Area, x); err != nil {
+		t.Fatal(err)
+	}
+	restart(both[0], both[1], other)
+	edit("6")
+	if got := r.want.Generation; got > 100*generationStep {
+		t.Errorf("it counts as another appliance does: %d", got)
+	}
+	adopted("6")
 }
