@@ -64,7 +64,7 @@ func TestCustomImage(t *testing.T) {
 	m.says(t, "! device 0000:99:00.0 (r8169) wants firmware")
 	m.powerDown(t)
 
-	if said := run(t, build, "verify", s.stick); !strings.Contains(said, "7 files are as they should be") {
+	if said := run(t, build, "verify", s.stick); !strings.Contains(said, "9 files are as they should be") {
 		t.Errorf("imagebuild verify says\n%s", said)
 	}
 	volume := filepath.Join(dir, "volume")

@@ -75,15 +75,11 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	contents.Config = toml
-	o.Log.Step("writing %s", o.Out)
-	if err := os.MkdirAll(filepath.Dir(o.Out), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot write %s: %w", o.Out, err)
-	}
-	if err := stick.Create(o.Out, contents); err != nil {
+	if err := createStick(o, sys, contents); err != nil {
 		return nil, err
 	}
 	if o.ISO != "" {
-		if err := createISO(ctx, o, sys.tree, cache, contents); err != nil {
+		if err := createISO(ctx, o, sys, cache, contents); err != nil {
 			return nil, err
 		}
 	}
@@ -143,10 +139,10 @@ func makeSystem(ctx context.Context, o Options, added []initramfs.File, cache st
 	return s, err
 }
 
-// createISO writes the ISO image, which holds what the stick does.
-func createISO(ctx context.Context, o Options, tree rootfs.Tree, tmp string, c stick.Contents) error {
+// createISO writes the ISO image, which holds what the stick does but for the code for a BIOS and the manifest.
+func createISO(ctx context.Context, o Options, s *system, tmp string, c stick.Contents) error {
 	o.Log.Step("writing %s", o.ISO)
-	hybrid, core, err := esp.CD(ctx, tree, tmp)
+	hybrid, core, err := esp.CD(ctx, s.tree, tmp)
 	if err != nil {
 		return err
 	}
@@ -159,10 +155,19 @@ func createISO(ctx context.Context, o Options, tree rootfs.Tree, tmp string, c s
 			out.System = append(out.System, f)
 		}
 	}
+	code, err := iso.Code(out)
+	if err != nil {
+		return err
+	}
+	manifest, err := s.manifest(o.Custom, slices.Concat(out.Loaders, out.System, code))
+	if err != nil {
+		return err
+	}
+	out.System = append(out.System, manifest)
 	return iso.Create(o.ISO, out)
 }
 
-// stickContents collects what the stick holds.
+// stickContents collects what the stick holds, but for the manifest.
 func stickContents(ctx context.Context, s *system, custom Custom, tmp string) (stick.Contents, error) {
 	var c stick.Contents
 	var err error
@@ -186,14 +191,34 @@ func stickContents(ctx context.Context, s *system, custom Custom, tmp string) (s
 	}
 	c.Boot = append(c.Boot, esp.System(vmlinuz, rd)...)
 	c.Boot = append(c.Boot, stick.File{Name: "a/" + update.ManifestName, Data: slot})
+	return c, nil
+}
+
+// createStick writes the stick image.
+func createStick(o Options, s *system, c stick.Contents) error {
+	o.Log.Step("writing %s", o.Out)
+	code, err := stick.Code(c.BootCode, c.Core)
+	if err != nil {
+		return err
+	}
+	changing := func(f stick.File) bool { return f.Name == esp.Environment }
+	manifest, err := s.manifest(o.Custom, append(slices.DeleteFunc(slices.Clone(c.Boot), changing), code...))
+	if err != nil {
+		return err
+	}
+	c.Boot = append(slices.Clip(c.Boot), manifest)
+	if err := os.MkdirAll(filepath.Dir(o.Out), 0o755); err != nil {
+		return fmt.Errorf("cannot write %s: %w", o.Out, err)
+	}
+	return stick.Create(o.Out, c)
+}
+
+// manifest is the manifest of a boot volume with these files, and of the code for a BIOS outside of it.
+func (s *system) manifest(custom Custom, files []stick.File) (stick.File, error) {
 	b := s.bill
 	b.options = custom.bootOptions()
-	manifest, err := b.marshal(slices.DeleteFunc(slices.Clone(c.Boot), func(f stick.File) bool { return f.Name == esp.Environment }))
-	if err != nil {
-		return c, err
-	}
-	c.Boot = append(c.Boot, stick.File{Name: verify.Manifest, Data: manifest})
-	return c, nil
+	data, err := b.marshal(files)
+	return stick.File{Name: verify.Manifest, Data: data}, err
 }
 
 // readConfig reads the configuration for the stick, and refuses one with errors.

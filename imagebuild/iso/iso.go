@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
@@ -54,6 +55,25 @@ func Create(path string, c Contents) error {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return nil
+}
+
+// Code is what of an image boots it by a PC BIOS: the boot sector's code, for when it is on a disk, and GRUB's core image
+// as it is in the image. Neither depends on the content of c.System.
+func Code(c Contents) ([]stick.File, error) {
+	head, l, err := volume(c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lay out the image: %w", err)
+	}
+	return []stick.File{{Name: stick.BootCode, Data: head[:codeSize]}, {Name: coreImage, Data: l.files[0].Data}}, nil
+}
+
+// ReadCode reads the boot sector's code of an image.
+func ReadCode(f io.ReaderAt) (stick.File, error) {
+	b := make([]byte, codeSize)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return stick.File{}, fmt.Errorf("cannot read the boot sector: %w", err)
+	}
+	return stick.File{Name: stick.BootCode, Data: b}, nil
 }
 
 // volume lays out the ISO volume. head is all that comes before the files.

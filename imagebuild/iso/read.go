@@ -24,8 +24,8 @@ func Is(f io.ReaderAt) bool {
 	return err == nil && string(b) == "\x01CD001"
 }
 
-// The file in which the EFI volume lies, and GRUB's core image for a BIOS.
-const EFIImage, CoreImage = efiImage, coreImage
+// EFIImage is the file in which the EFI volume lies.
+const EFIImage = efiImage
 
 // Files reads all files of an ISO image of ours, and those of its EFI volume. The names are in lower case.
 func Files(f io.ReaderAt) (files, efi []stick.File, err error) {

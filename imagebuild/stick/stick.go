@@ -1,8 +1,6 @@
 package stick
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -200,36 +198,4 @@ func put(v *fat32.FileSystem, f File) error {
 		}
 	}
 	return w.Close()
-}
-
-// writeBIOS places GRUB for a PC BIOS: its first stage in the first 440 bytes of the disk, its core in the BIOS boot
-// partition, each told where its next part lies, as grub-bios-setup does.
-func writeBIOS(f *os.File, bootCode, core []byte) error {
-	const (
-		codeSize    = 440   // the rest of the sector belongs to the partition table
-		kernelLBA   = 0x5c  // boot.img: first sector of core.img
-		bootDrive   = 0x64  // boot.img: 0xff = the drive the BIOS says
-		driveCheck  = 0x66  // boot.img: two NOPs here = do not trust a BIOS that says it booted a floppy
-		blockStart  = 0x1f4 // first sector of core.img: where its second one lies
-		blockLength = 0x1fc // and how many follow
-	)
-	if len(bootCode) < codeSize || len(core) < 2*sector || len(core) > configStart-coreStart {
-		return fmt.Errorf("cannot use GRUB's images: %d and %d bytes", len(bootCode), len(core))
-	}
-	boot := bytes.Clone(bootCode[:codeSize])
-	binary.LittleEndian.PutUint64(boot[kernelLBA:], coreStart/sector)
-	boot[bootDrive] = 0xff
-	boot[driveCheck], boot[driveCheck+1] = 0x90, 0x90
-	core = bytes.Clone(core)
-	binary.LittleEndian.PutUint64(core[blockStart:], coreStart/sector+1)
-	if n, want := int(binary.LittleEndian.Uint16(core[blockLength:])), (len(core)+sector-1)/sector-1; n != want {
-		return fmt.Errorf("cannot use GRUB's core image: it says it has %d more sectors, not %d", n, want)
-	}
-	if _, err := f.WriteAt(boot, 0); err != nil {
-		return fmt.Errorf("cannot write the boot sector: %w", err)
-	}
-	if _, err := f.WriteAt(core, coreStart); err != nil {
-		return fmt.Errorf("cannot write GRUB's core image: %w", err)
-	}
-	return nil
 }

@@ -97,6 +97,11 @@ func (r *Report) stick(f *os.File) error {
 	if err != nil {
 		return err
 	}
+	code, err := stick.ReadCode(f)
+	if err != nil {
+		return err
+	}
+	r.code(v, want, code)
 	named := map[string]bool{Manifest: true, esp.Environment: true}
 	for _, w := range want {
 		if named[w.Name] = true; slotOf(w.Name) == "" {
@@ -113,9 +118,19 @@ func (r *Report) stick(f *os.File) error {
 			r.wrong(name, "isn't in the manifest")
 		}
 	}
-	r.note("not in the manifest, and not checked: GRUB's code for a BIOS, outside of the volumes")
 	r.config(f)
 	return nil
+}
+
+// code adds what lies outside of the volumes to the files, if the manifest names it. Older ones don't.
+func (r *Report) code(v volume, want []sbom.File, code []stick.File) {
+	for _, c := range code {
+		if slices.ContainsFunc(want, func(w sbom.File) bool { return w.Name == c.Name }) {
+			v[c.Name] = c.Data
+		} else {
+			r.note("%s, outside of the volumes, isn't in the manifest, and wasn't checked", c.Name)
+		}
+	}
 }
 
 // found tells whether a file is one that fsck.fat makes of what belonged to no file any more.
@@ -135,7 +150,12 @@ func (r *Report) iso(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	named := map[string]bool{Manifest: true, iso.EFIImage: true, iso.CoreImage: true}
+	code, err := iso.ReadCode(f)
+	if err != nil {
+		return err
+	}
+	r.code(v, want, []stick.File{code})
+	named := map[string]bool{Manifest: true, iso.EFIImage: true}
 	loaders := make(map[string]bool)
 	for _, w := range want {
 		name := strings.ToLower(w.Name)
@@ -164,7 +184,6 @@ func (r *Report) iso(f *os.File) error {
 			r.wrong(iso.EFIImage+", "+name, "isn't in the manifest")
 		}
 	}
-	r.note("not in the manifest, and not checked: GRUB's code for a BIOS (%s and the boot sector)", iso.CoreImage)
 	r.config(f)
 	return nil
 }

@@ -47,7 +47,7 @@ func built(t *testing.T) map[string]string {
 	t.Helper()
 	all := system("a", "v1", strings.Repeat("a kernel of a kind. ", 5000), "initrd")
 	maps.Copy(all, loaders)
-	var named []sbom.File
+	named := hashes(code(t))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		named = append(named, sbom.File{Name: name, SHA256: sbom.HashOf([]byte(all[name]))})
 	}
@@ -57,6 +57,30 @@ func built(t *testing.T) map[string]string {
 	}
 	all[Manifest], all["grub/grubenv"] = string(manifest), grubenv("active=a\n")
 	return all
+}
+
+// bootCode and core are GRUB's images for a BIOS.
+func bootCode() (boot, core []byte) {
+	boot, core = bytes.Repeat([]byte("boot"), 128), bytes.Repeat([]byte("core"), 500)
+	binary.LittleEndian.PutUint16(core[0x1fc:], 3)
+	return boot, core
+}
+
+func code(t *testing.T) []stick.File {
+	t.Helper()
+	c, err := stick.Code(bootCode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func hashes(files []stick.File) []sbom.File {
+	var out []sbom.File
+	for _, f := range files {
+		out = append(out, sbom.File{Name: f.Name, SHA256: sbom.HashOf(f.Data)})
+	}
+	return out
 }
 
 func list(all map[string]string) []stick.File {
@@ -70,10 +94,9 @@ func list(all map[string]string) []stick.File {
 // image makes a stick image of files.
 func image(t *testing.T, all map[string]string, toml []byte) string {
 	t.Helper()
-	core := make([]byte, 2000)
-	binary.LittleEndian.PutUint16(core[0x1fc:], 3)
+	boot, core := bootCode()
 	out := filepath.Join(t.TempDir(), "stick.img")
-	if err := stick.Create(out, stick.Contents{BootCode: make([]byte, 512), Core: core, Boot: list(all), Config: toml}); err != nil {
+	if err := stick.Create(out, stick.Contents{BootCode: boot, Core: core, Boot: list(all), Config: toml}); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -91,39 +114,39 @@ func TestStick(t *testing.T) {
 		notes  []string // that are there beside what is always told
 		wrong  []string // beginnings
 	}{
-		{"as built", func(map[string]string) {}, 5, []string{"grub/grubenv: slot a is active"}, nil},
-		{"updated", func(v map[string]string) { maps.Copy(v, update2); v["grub/grubenv"] = grubenv("active=b\n") }, 8,
+		{"as built", func(map[string]string) {}, 7, []string{"grub/grubenv: slot a is active"}, nil},
+		{"updated", func(v map[string]string) { maps.Copy(v, update2); v["grub/grubenv"] = grubenv("active=b\n") }, 10,
 			[]string{"grub/grubenv: slot b is active", "slot b: isn't what the image had, but as b/slot.json describes it: version v2 of 2001-09-09 01:46"}, nil},
-		{"updated twice", func(v map[string]string) { maps.Copy(v, update2); maps.Copy(v, system("a", "v3", "k3", "i3")) }, 8,
+		{"updated twice", func(v map[string]string) { maps.Copy(v, update2); maps.Copy(v, system("a", "v3", "k3", "i3")) }, 10,
 			[]string{"grub/grubenv: slot a is active", "slot a: isn't what the image had, but as a/slot.json describes it: version v3 of 2001-09-09 01:46",
 				"slot b: isn't what the image had, but as b/slot.json describes it: version v2 of 2001-09-09 01:46"}, nil},
 		{"on trial", func(v map[string]string) {
 			maps.Copy(v, update2)
 			v["grub/grubenv"] = grubenv("active=a\nnext=b\nleft=1\n")
-		}, 8,
+		}, 10,
 			[]string{"grub/grubenv: slot a is active, and the next start tries slot b", "slot b: isn't what the image had, but as b/slot.json describes it: version v2 of 2001-09-09 01:46"}, nil},
-		{"cut off", func(v map[string]string) { v["b/vmlinuz.new"], v["b/initrd.img"] = "half a ker", "" }, 5,
+		{"cut off", func(v map[string]string) { v["b/vmlinuz.new"], v["b/initrd.img"] = "half a ker", "" }, 7,
 			[]string{"grub/grubenv: slot a is active", "slot b: holds nothing that is started (an update that didn't come to its end: b/initrd.img, b/vmlinuz.new)"}, nil},
-		{"found by fsck", set("FSCK0000.REC", "x"), 5, []string{"FSCK0000.REC: was found by fsck.fat after a power cut; the appliance removes it at the next update", "grub/grubenv: slot a is active"}, nil},
+		{"found by fsck", set("FSCK0000.REC", "x"), 7, []string{"FSCK0000.REC: was found by fsck.fat after a power cut; the appliance removes it at the next update", "grub/grubenv: slot a is active"}, nil},
 
-		{"a boot loader is damaged", set("EFI/BOOT/BOOTX64.EFI", "shin"), 4, []string{"grub/grubenv: slot a is active"}, []string{"EFI/BOOT/BOOTX64.EFI: has SHA-256"}},
-		{"a boot loader is gone", func(v map[string]string) { delete(v, "EFI/debian/grub.cfg") }, 4, []string{"grub/grubenv: slot a is active"}, []string{"EFI/debian/grub.cfg: is missing"}},
-		{"something else", set("EFI/BOOT/fbx64.efi", "x"), 5, []string{"grub/grubenv: slot a is active"}, []string{"EFI/BOOT/fbx64.efi: isn't in the manifest"}},
-		{"slot a is damaged", set("a/initrd.img", "initrf"), 3, []string{"grub/grubenv: slot a is active"}, []string{"a/initrd.img: has SHA-256"}},
-		{"slot a is cut", set("a/initrd.img", "init"), 3, []string{"grub/grubenv: slot a is active"}, []string{"a/initrd.img: has 4 bytes, a/slot.json says 6"}},
-		{"a description of nothing", set("a/slot.json", "{}"), 2, []string{"grub/grubenv: slot a is active"}, []string{"a/slot.json: isn't as the manifest says, and doesn't describe an update"}},
-		{"the update is damaged", func(v map[string]string) { maps.Copy(v, update2); v["b/vmlinuz"] = "another kerned" }, 6,
+		{"a boot loader is damaged", set("EFI/BOOT/BOOTX64.EFI", "shin"), 6, []string{"grub/grubenv: slot a is active"}, []string{"EFI/BOOT/BOOTX64.EFI: has SHA-256"}},
+		{"a boot loader is gone", func(v map[string]string) { delete(v, "EFI/debian/grub.cfg") }, 6, []string{"grub/grubenv: slot a is active"}, []string{"EFI/debian/grub.cfg: is missing"}},
+		{"something else", set("EFI/BOOT/fbx64.efi", "x"), 7, []string{"grub/grubenv: slot a is active"}, []string{"EFI/BOOT/fbx64.efi: isn't in the manifest"}},
+		{"slot a is damaged", set("a/initrd.img", "initrf"), 5, []string{"grub/grubenv: slot a is active"}, []string{"a/initrd.img: has SHA-256"}},
+		{"slot a is cut", set("a/initrd.img", "init"), 5, []string{"grub/grubenv: slot a is active"}, []string{"a/initrd.img: has 4 bytes, a/slot.json says 6"}},
+		{"a description of nothing", set("a/slot.json", "{}"), 4, []string{"grub/grubenv: slot a is active"}, []string{"a/slot.json: isn't as the manifest says, and doesn't describe an update"}},
+		{"the update is damaged", func(v map[string]string) { maps.Copy(v, update2); v["b/vmlinuz"] = "another kerned" }, 8,
 			[]string{"grub/grubenv: slot a is active"}, []string{"b/vmlinuz: has SHA-256"}},
-		{"the update isn't whole", func(v map[string]string) { maps.Copy(v, update2); delete(v, "b/initrd.img") }, 6,
+		{"the update isn't whole", func(v map[string]string) { maps.Copy(v, update2); delete(v, "b/initrd.img") }, 8,
 			[]string{"grub/grubenv: slot a is active"}, []string{"b/initrd.img: is missing"}},
-		{"more in a slot", func(v map[string]string) { maps.Copy(v, update2); v["b/x"] = "" }, 7, []string{"grub/grubenv: slot a is active"}, []string{"b/x: isn't named by b/slot.json"}},
-		{"more in an unfinished slot", func(v map[string]string) { v["b/x"] = "" }, 5,
+		{"more in a slot", func(v map[string]string) { maps.Copy(v, update2); v["b/x"] = "" }, 9, []string{"grub/grubenv: slot a is active"}, []string{"b/x: isn't named by b/slot.json"}},
+		{"more in an unfinished slot", func(v map[string]string) { v["b/x"] = "" }, 7,
 			[]string{"grub/grubenv: slot a is active", "slot b: holds nothing that is started (an update that didn't come to its end: b/x)"}, []string{"b/x: doesn't belong into a slot"}},
-		{"nothing to start", set("grub/grubenv", grubenv("active=b\n")), 5, []string{"grub/grubenv: slot b is active"}, []string{"b/vmlinuz: can't be started, and slot b is the active one"}},
-		{"settings are damaged", set("grub/grubenv", strings.Repeat("x", 512)), 5, nil, []string{"grub/grubenv: can't be read"}},
-		{"settings are gone", func(v map[string]string) { delete(v, "grub/grubenv") }, 5, nil, []string{"grub/grubenv: is missing"}},
+		{"nothing to start", set("grub/grubenv", grubenv("active=b\n")), 7, []string{"grub/grubenv: slot b is active"}, []string{"b/vmlinuz: can't be started, and slot b is the active one"}},
+		{"settings are damaged", set("grub/grubenv", strings.Repeat("x", 512)), 7, nil, []string{"grub/grubenv: can't be read"}},
+		{"settings are gone", func(v map[string]string) { delete(v, "grub/grubenv") }, 7, nil, []string{"grub/grubenv: is missing"}},
 	}
-	always := []string{"appliance.toml: is the default one", "not in the manifest, and not checked: GRUB's code for a BIOS, outside of the volumes"}
+	always := []string{"appliance.toml: is the default one"}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			all := built(t)
@@ -160,10 +183,41 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// The code outside of the volumes is checked, if the manifest names it.
+func TestCode(t *testing.T) {
+	path := image(t, built(t), config.Default())
+	for at, want := range map[int64]string{100: "bios:boot.img: has SHA-256", 513 << 10: "bios:core.img: has SHA-256"} {
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole[at] ^= 1
+		changed := path + ".changed"
+		if err := os.WriteFile(changed, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := Check(changed); err != nil || len(r.Wrong) != 1 || !strings.HasPrefix(r.Wrong[0], want) {
+			t.Errorf("byte %d: %q, %v; want %q", at, r.Wrong, err, want)
+		}
+	}
+	all := system("a", "v", "k", "i")
+	manifest, err := sbom.Marshal(sbom.Image{Files: hashes(list(all))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all[Manifest], all["grub/grubenv"] = string(manifest), grubenv("active=a\n")
+	r, err := Check(image(t, all, config.Default()))
+	if text := strings.Join(r.Notes, "\n"); err != nil || len(r.Wrong) > 0 || r.Good != 3 || strings.Count(text, "outside of the volumes, isn't in the manifest") != 2 {
+		t.Errorf("an older manifest: %+v, %v", r, err)
+	}
+}
+
 func TestISO(t *testing.T) {
 	all := built(t)
 	delete(all, "grub/grubenv")
-	c := iso.Contents{HybridCode: make([]byte, 512), ElTorito: make([]byte, 4096), Config: config.Default()}
+	delete(all, Manifest)
+	boot, core := bootCode()
+	c := iso.Contents{HybridCode: boot, ElTorito: append(core, make([]byte, 4096)...), Config: config.Default()}
 	for _, f := range list(all) {
 		if strings.HasPrefix(f.Name, "EFI/") {
 			c.Loaders = append(c.Loaders, f)
@@ -171,12 +225,21 @@ func TestISO(t *testing.T) {
 			c.System = append(c.System, f)
 		}
 	}
+	code, err := iso.Code(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := sbom.Marshal(sbom.Image{Version: "v", Files: hashes(append(list(all), code...))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.System = append(c.System, stick.File{Name: Manifest, Data: manifest})
 	path := filepath.Join(t.TempDir(), "s.iso")
 	if err := iso.Create(path, c); err != nil {
 		t.Fatal(err)
 	}
 	r, err := Check(path)
-	if err != nil || r.Good != 6 || len(r.Wrong) > 0 { // grub.cfg is there twice
+	if err != nil || r.Good != 8 || len(r.Wrong) > 0 { // grub.cfg is there twice
 		t.Fatalf("%+v, %v", r, err)
 	}
 	whole, err := os.ReadFile(path)
@@ -187,6 +250,8 @@ func TestISO(t *testing.T) {
 		find, replace, want string
 	}{
 		{"a kernel of a kind. ", "a kernel of a kink. ", "[a/vmlinuz: has SHA-256"},
+		{"bootboot", "bootbout", "[bios:boot.img: has SHA-256"},
+		{"corecore", "corecure", "[boot/eltorito.img: has SHA-256"},
 		{"shim", "shin", "[boot/efi.img, EFI/BOOT/BOOTX64.EFI: has SHA-256"},
 		{"VMLINUZ.;1", "VMLINUX.;1", "[a/vmlinux: isn't in the manifest a/vmlinuz: is missing]"},
 		{"BOOTX64 EFI", "BOOTX65 EFI", "[boot/efi.img, EFI/BOOT/BOOTX64.EFI: is missing boot/efi.img, efi/boot/bootx65.efi: isn't in the manifest]"},
