@@ -89,6 +89,9 @@ const conflict = 0x18 // RESERVATION CONFLICT
 // and, the stick's file being damaged, not before all disks are here.
 func TestReservations(t *testing.T) {
 	s := newSite(t, goodTOML)
+	for i := range s.disks {
+		s.disks[i].Bus = qemu.SCSI // one is plugged in later
+	}
 	m := s.boot(t, s.disks...)
 	m.awaitLUN(t, iqn)
 	r := m.reserver(t, 1)
