@@ -26,12 +26,16 @@ func (b *box) taken(ctx context.Context, name string, do func(pool.Taken, transf
 		defer func() { err = errors.Join(err, b.pools.RemoveTemporary(context.WithoutCancel(ctx), t.Name)) }()
 	}
 	a = api.ExportAnswer{Volume: name, Size: t.Size, Live: t.Point == nil}
-	dev, err := transfer.Open(t.Path, false)
+	dev, err := openTaken(t)
 	if err != nil {
 		return a, err
 	}
 	return a, errors.Join(do(t, dev), dev.Close())
 }
+
+// openTaken opens what was taken, and no more than that: a thick volume that grows
+// ends in leftovers of others until they are cleared, and its device has them.
+func openTaken(t pool.Taken) (transfer.Device, error) { return transfer.OpenFirst(t.Path, t.Size) }
 
 // export writes the stream of a volume.
 func (b *box) export(ctx context.Context, q api.ExportRequest, w io.Writer) (api.ExportAnswer, error) {
@@ -108,7 +112,7 @@ func (b *box) differences(ctx context.Context, from string, to transfer.Device) 
 	if err != nil {
 		return nil, err
 	}
-	dev, err := transfer.Open(t.Path, false)
+	dev, err := openTaken(t)
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,30 @@ func Open(path string, write bool) (Device, error) {
 	return &device{f, size}, nil
 }
 
+// OpenFirst opens the first size bytes of a device for reading. Of what follows nobody
+// is given anything.
+func OpenFirst(path string, size int64) (Device, error) {
+	d, err := Open(path, false)
+	if err != nil {
+		return nil, err
+	}
+	return &first{d, min(size, d.Size())}, nil
+}
+
+type first struct {
+	Device
+	size int64
+}
+
+func (d *first) Size() int64 { return d.size }
+
+func (d *first) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > d.size || int64(len(p)) > d.size-off {
+		return 0, fmt.Errorf("%d bytes at %d are beyond what may be read: %w", len(p), off, io.ErrUnexpectedEOF)
+	}
+	return d.Device.ReadAt(p, off)
+}
+
 type device struct {
 	*os.File
 	size int64
