@@ -106,6 +106,7 @@ func (b *bringer) look(ctx context.Context) error {
 func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 	var failed []status.Problem
 	for range maxRounds {
+		without := false // a disk that couldn't be taken back
 		for _, d := range candidates(s, b.m.known()) {
 			b.m.look(ctx, d, b.m.o.AskLimit)
 		}
@@ -122,7 +123,8 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 		b.m.setProblems(s.Name, plan.Problems)
 		b.stages.add(StageDisks, b.started, time.Now())
 		for _, step := range plan.Steps {
-			if _, mends := step.(mendStep); mends && len(failed) > 0 {
+			_, restores := step.(RestoreDisk)
+			if _, mends := step.(mendStep); mends && !restores && len(failed) > 0 {
 				continue
 			}
 			if err := b.step(ctx, s.Name, step); err != nil {
@@ -132,6 +134,7 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 				b.m.o.Log.Error("pool", "pool", s.Name, "step", step.String(), "error", err)
 				failed = append(failed, stepProblem(s.Name, step, err))
 				b.m.hold(s.Name)
+				without = without || restores
 				if !independent(step) {
 					break
 				}
@@ -157,7 +160,7 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 		if err := b.m.checkLVM(ctx, len(failed) > 0); err != nil {
 			return "", err
 		}
-		if len(failed) > 0 {
+		if len(failed) > 0 && !without {
 			b.m.setProblems(s.Name, append(failed, plan.Problems...))
 			return "", nil
 		}
@@ -208,7 +211,8 @@ func stepProblem(pool string, step Step, err error) status.Problem {
 		p.Do = "its metadata is damaged: sanctl pool repair " + pool + " rebuilds it and keeps the old one"
 	}
 	_, volume := step.(volumeStep)
-	if _, activation := step.(Activate); activation || volume || independent(step) {
+	_, mends := step.(mendStep)
+	if _, activation := step.(Activate); activation || volume || mends || independent(step) {
 		p.Health = status.Degraded
 	}
 	return p

@@ -55,6 +55,9 @@ type Facts struct {
 	Lost    map[string]time.Time // physical volume: since when it is missing or has failed
 	Tried   map[string]Tries     // physical volume: attempts to use it again
 	Ports   map[string]string    // disk: where it is or was plugged
+	// Unrestored are physical volumes that are here again and that LVM didn't take
+	// back when it was told to, with when that was. They count as missing.
+	Unrestored map[string]time.Time
 	// Mismatches are what the last comparison of copies found, by the group's UUID
 	// and the volume's name with a slash between.
 	Mismatches map[string]int64

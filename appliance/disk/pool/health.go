@@ -111,10 +111,27 @@ func (l *leg) locate(g lvm.Group, f Facts, image lvm.LogicalVolume) {
 	}
 }
 
-// flagged tells whether LVM goes on without a disk that is here again.
+// flagged tells whether LVM goes on without a disk that is here again, and that may
+// be taken back.
 func (m member) flagged(f Facts) bool {
-	_, here := f.diskAt(m.pv.Path)
-	return m.pv.Missing && m.pv.Path != "" && here
+	_, tried := f.Unrestored[m.pv.UUID]
+	return m.back(f) && !tried
+}
+
+// back tells whether LVM goes on without a disk that is here again.
+func (m member) back(f Facts) bool {
+	d, here := f.diskAt(m.pv.Path)
+	return m.pv.Missing && m.pv.Path != "" && here && !f.Unread[d.Name]
+}
+
+// restoreAgain is how long a disk that LVM didn't take back is left alone.
+const restoreAgain = 10 * time.Minute
+
+// restorable tells whether LVM is to be told again to take back a disk that it didn't
+// take back.
+func (m member) restorable(f Facts) bool {
+	at, tried := f.Unrestored[m.pv.UUID]
+	return m.back(f) && tried && f.Now.Sub(at) >= restoreAgain
 }
 
 // failedDisks are the physical volumes that are here, and of which a leg has

@@ -73,6 +73,9 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 			f.Marked = without(f.Marked, g.UUID) // a disk is away, and may be copied there
 		}
 		for _, x := range f.membersOf(g) {
+			if !x.back(f) {
+				f.Unrestored = without(f.Unrestored, x.pv.UUID) // when it is back, it may work
+			}
 			if x.here && !failed[x.pv.UUID] || x.flagged(f) {
 				continue
 			}

@@ -107,8 +107,8 @@ func (w *world) sync() {
 func (w *world) load(g *lvm.Group, volume string) {
 	for _, l := range w.legsOf(g.Name, volume) {
 		path := w.pathOf(g, l.pv)
-		switch flagged := slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == l.pv && pv.Missing }); {
-		case path == "" || !w.here(path) || flagged:
+		switch {
+		case path == "" || !w.here(path) || flagged(g, l.pv):
 			l.letter, l.bound = 'D', ""
 		default:
 			l.bound = w.number(path)
@@ -117,6 +117,11 @@ func (w *world) load(g *lvm.Group, volume string) {
 			}
 		}
 	}
+}
+
+// flagged tells whether LVM has marked a physical volume as missing.
+func flagged(g *lvm.Group, uuid string) bool {
+	return slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == uuid && pv.Missing })
 }
 
 func (w *world) mostWrites(g *lvm.Group, volume string) (most int) {
@@ -221,7 +226,7 @@ func (w *world) mend(g *lvm.Group, verb, volume string, args []string) (known bo
 		}
 		for _, l := range legs {
 			path := w.pathOf(g, l.pv)
-			if has("--replace") && path == opt(args, "--replace")[0] || has("--repair") && (path == "" || !w.here(path)) {
+			if has("--replace") && path == opt(args, "--replace")[0] || has("--repair") && (path == "" || !w.here(path) || flagged(g, l.pv)) {
 				l.pv, l.letter, l.bound, l.writes = to, 'a', w.number(disk), 0
 				return true, nil
 			}

@@ -51,9 +51,14 @@ func (w *world) manager(change func(*Options)) (*Manager, *events) {
 func (w *world) commands() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := slices.DeleteFunc(w.log, func(c string) bool { return strings.Contains(c, usedTag) })
+	var all []string
+	for _, c := range w.log {
+		if !strings.Contains(c, usedTag) {
+			all = append(all, c)
+		}
+	}
 	w.log = nil
-	return c
+	return all
 }
 
 var tank = []Spec{{Name: "tank", Layout: Mirror, Disks: []string{"A", "B"}, Volumes: []VolumeSpec{{Name: "golden", Size: 64 << 20}}}}

@@ -416,3 +416,87 @@ func TestMissingIsNotForgotten(t *testing.T) {
 		t.Errorf("state %s: %s", s, p.Detail)
 	}
 }
+
+// TestDiskIsNotTakenBack: LVM doesn't take back a disk that is here again. The pool is
+// used without it, as if it were missing, and another disk may take its place.
+func TestDiskIsNotTakenBack(t *testing.T) {
+	const restore = "vgextend --restoremissing tank /dev/vdb"
+	for _, reboot := range []bool{false, true} {
+		for _, then := range []string{"works", "replaced", "given up"} {
+			b := newBench(t, "ab", nil)
+			refuse := true
+			b.through = func(c sys.Command) (sys.Output, error) {
+				if refuse && slices.Contains(c.Args, "--restoremissing") {
+					b.world.mu.Lock()
+					defer b.world.mu.Unlock()
+					b.world.log = append(b.world.log, c.String())
+					return sys.Output{}, &sys.ExitError{Command: c.String(), Code: 5, Stderr: "write error"}
+				}
+				return b.handle(c)
+			}
+			b.start()
+			b.commands()
+			b.unplug("b")
+			b.write()
+			b.look()
+			if err := b.Manager.lvm.ChangeTags(t.Context(), "tank", []string{"sanstick.x"}, nil); err != nil {
+				t.Fatal(err)
+			}
+			b.commands()
+			b.plug("b")
+			want := []string{restore}
+			if reboot {
+				b.restart()
+				b.start()
+				want = append(want, "vgchange -ay --activationmode partial tank")
+			} else {
+				b.look()
+			}
+			b.ran(want...)
+			b.write()
+			b.look()
+			b.wants(Absent, "disk B is missing")
+			_, _, problems := b.Status(t.Context())
+			if !says(problems, "disk B is here again, but LVM couldn't take it back") || says(problems, "can't be used") {
+				t.Errorf("problems %+v", problems)
+			}
+			if _, _, _, err := b.Volume("tank", "golden"); err != nil {
+				t.Error(err)
+			}
+			b.ran()
+			disk := "/dev/vdb"
+			b.clock.t = b.clock.t.Add(2 * time.Minute)
+			switch then {
+			case "works":
+				refuse = false
+				b.look()
+				b.ran()
+				b.clock.t = b.clock.t.Add(restoreAgain - 3*time.Minute)
+				b.look()
+				b.ran()
+				b.clock.t = b.clock.t.Add(2 * time.Minute)
+				b.look()
+				b.ran(restore, refreshed)
+			case "replaced":
+				b.plug("c")
+				b.look()
+				b.wants(Rebuilding, "disk C")
+				disk = "/dev/vdc"
+			case "given up":
+				b.clock.t = b.clock.t.Add(12 * time.Minute)
+				b.look()
+				b.clock.t = b.clock.t.Add(2 * time.Minute) // it was tried again before
+				b.look()
+				b.wants(Cut)
+				b.ran(restore, "vgreduce --removemissing --force --mirrorsonly tank",
+					"vgchange --addtag sanstick.gone.pv-b.B --deltag sanstick.disk.pv-b.B tank")
+				continue
+			}
+			b.write()
+			b.world.sync()
+			b.look()
+			b.wants(Healthy)
+			b.whole("/dev/vda", disk)
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sanstick/appliance/status"
+	"sanstick/appliance/sys"
+	"sanstick/appliance/sys/systest"
 )
 
 // clock is a time that tests move.
@@ -26,6 +28,8 @@ type bench struct {
 	notes *notes
 	book  *book
 	specs []Spec
+
+	through func(sys.Command) (sys.Output, error) // runs commands instead of the world
 }
 
 func newBench(t *testing.T, letters string, change func(*Spec)) *bench {
@@ -52,7 +56,12 @@ func newBench(t *testing.T, letters string, change func(*Spec)) *bench {
 // start is what happens after power on. Errors are the business of the caller's
 // next look.
 func (b *bench) start() {
-	b.Manager, _ = b.manager(func(o *Options) { o.Witness, o.Ledger, o.Now = b.notes, b.book, b.clock.now })
+	b.Manager, _ = b.manager(func(o *Options) {
+		o.Witness, o.Ledger, o.Now = b.notes, b.book, b.clock.now
+		if b.through != nil {
+			o.Runner = &systest.Runner{Handle: b.through}
+		}
+	})
 	_ = b.Bring(b.t.Context(), b.specs)
 }
 

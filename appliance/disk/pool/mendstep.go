@@ -21,7 +21,7 @@ type mendStep interface {
 }
 
 // RestoreDisk takes back a disk that is here again and that LVM goes on without.
-type RestoreDisk struct{ Pool, Disk, Path string }
+type RestoreDisk struct{ Pool, Disk, Path, PV string }
 
 // Refresh has the kernel use disks under the names that they have now, and try
 // again legs that have failed. Disk, if set, is one that failed although it is
@@ -148,8 +148,16 @@ func (s Record) String() string { return fmt.Sprintf("record the disks of pool %
 
 func (s Scrub) String() string { return fmt.Sprintf("compare the copies of pool %s", s.Pool) }
 
+// do notes it if LVM fails, so that the pool goes on without the disk.
 func (s RestoreDisk) do(ctx context.Context, m *Manager) error {
-	return m.lvm.RestoreDisk(ctx, s.Pool, s.Path)
+	err := m.lvm.RestoreDisk(ctx, s.Pool, s.Path)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.facts.Unrestored = without(m.facts.Unrestored, s.PV)
+	if err != nil && ctx.Err() == nil {
+		m.facts.Unrestored = with(m.facts.Unrestored, s.PV, m.o.Now())
+	}
+	return err
 }
 
 func (s Refresh) do(ctx context.Context, m *Manager) error {

@@ -388,29 +388,41 @@ func planExisting(spec Spec, f Facts, g lvm.Group, taken map[string]string) Plan
 	if p, is := stale(g, f); is {
 		return p
 	}
+	inactive := slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active && !f.runs(g, v) })
+	hole := uncovered(g) != ""
 	for _, m := range all {
-		if m.flagged(f) {
-			p.Steps = append(p.Steps, RestoreDisk{Pool: spec.Name, Disk: m.id, Path: m.pv.Path})
+		if m.flagged(f) || m.restorable(f) && (hole || !inactive) {
+			p.Steps = append(p.Steps, RestoreDisk{Pool: spec.Name, Disk: m.id, Path: m.pv.Path, PV: m.pv.UUID})
 		}
 	}
 	if len(p.Steps) > 0 {
 		p.Again = true
 		return p
 	}
-	var gone []string
+	var gone, away []string // missing; of these not here
 	for _, m := range all {
-		if m.pv.Missing {
-			gone = append(gone, m.id)
+		if !m.pv.Missing {
+			continue
 		}
+		gone = append(gone, m.id)
+		if !m.back(f) {
+			away = append(away, m.id)
+			continue
+		}
+		p.problem(status.Degraded, fmt.Sprintf("pool %s: disk %s is here again, but LVM couldn't take it back; it counts as missing", spec.Name, m.id),
+			"check its cable, or replace it; it is tried again every 10 minutes")
 	}
 	mode := lvm.Degraded
-	lame := ""
+	lame, wait := "", ""
+	if len(away) > 0 {
+		wait = "disk " + strings.Join(away, ", ")
+	}
 	if len(gone) > 0 {
 		lame = "disk " + strings.Join(gone, ", ")
-		if hole := uncovered(g); hole != "" {
+		if hole {
 			p.problem(status.Failed, fmt.Sprintf("pool %s can't be used: %s is missing, and no mirror has what was on it", spec.Name, lame),
 				"connect the disk")
-			p.Wait = lame
+			p.Wait = wait
 			return p
 		}
 		mode = lvm.Partial
@@ -420,9 +432,9 @@ func planExisting(spec Spec, f Facts, g lvm.Group, taken map[string]string) Plan
 		p.planMark(g, f)
 	}
 	p.planAlone(g, f, lame)
-	if slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return !v.Hidden && !v.Active && !f.runs(g, v) }) {
+	if inactive {
 		p.Steps = append(p.Steps, Activate{Pool: spec.Name, Mode: mode})
-		p.Wait = lame // once it is active there is nothing to wait for
+		p.Wait = wait // once it is active there is nothing to wait for
 		if others := f.moved(g); lame == "" && len(others) > 0 {
 			p.Wait = "disk " + strings.Join(others, ", ") // what is here may be a copy of it
 		}

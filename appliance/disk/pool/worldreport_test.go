@@ -130,6 +130,8 @@ func (w *world) report() []byte {
 							add(leg, false)
 						case !w.here(path):
 							add(leg, true, "[unknown](1)")
+						case flagged(g, l.pv):
+							add(leg, true, path+"(1)")
 						default:
 							add(leg, false, path+"(1)")
 						}
