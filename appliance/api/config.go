@@ -44,9 +44,9 @@ var AdoptConfig = Verb[AdoptConfigRequest, AdoptConfigAnswer]{"config.adopt"}
 
 // AdoptConfigRequest says which one.
 type AdoptConfigRequest struct {
-	From  string `json:"from,omitempty"`  // host name or ID of the appliance; empty: the only one
+	From  string `json:"from,omitempty"`  // host name or ID of the appliance, or a disk that keeps it; empty: the only one
 	Check bool   `json:"check,omitempty"` // only say what is there
-	Force bool   `json:"force,omitempty"` // although this stick has a configuration, or a disk is missing
+	Force bool   `json:"force,omitempty"` // although this stick has a configuration, or a disk is missing or doesn't answer
 }
 
 // AdoptConfigAnswer says what is kept, or what was adopted.

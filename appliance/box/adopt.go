@@ -25,12 +25,16 @@ func (b *box) adoptConfig(_ context.Context, q api.AdoptConfigRequest, _ func(ap
 		return a, &api.Error{Message: "another configuration is being applied", Do: "wait for that"}
 	}
 	defer b.applying.Unlock()
-	list, _ := b.copies.found()
+	b.copies.readAll() // it may be that nobody has yet
+	list, mute := b.copies.found()
 	if q.Check {
 		for _, k := range list {
 			a.Kept = append(a.Kept, keptConfig(k))
 		}
 		return a, nil
+	}
+	if err := refuseMute(mute); err != nil && !q.Force {
+		return a, err
 	}
 	k, err := chooseKept(list, q.From)
 	if err != nil {
@@ -52,10 +56,19 @@ func keptConfig(k keptBy) api.KeptConfig {
 	return api.KeptConfig{Appliance: k.copy.Appliance, Hostname: k.copy.Hostname, Time: k.copy.Time, Disks: k.disks, Pools: k.pools}
 }
 
+// refuseMute refuses to adopt while nothing is known of disks that are here.
+func refuseMute(mute []string) error {
+	if len(mute) == 0 {
+		return nil
+	}
+	return &api.Error{Message: "not all disks say what they keep, which may be newer: " + strings.Join(mute, "; "),
+		Do: "try again a moment later; or, if such a disk is lost, give --force"}
+}
+
 // chooseKept finds the copy that is meant.
 func chooseKept(list []keptBy, from string) (keptBy, error) {
 	found := slices.DeleteFunc(slices.Clone(list), func(k keptBy) bool {
-		return from != "" && !strings.EqualFold(k.copy.Hostname, from) && k.copy.Appliance != from
+		return from != "" && !strings.EqualFold(k.copy.Hostname, from) && k.copy.Appliance != from && !slices.Contains(k.disks, from)
 	})
 	switch {
 	case len(list) == 0:
@@ -67,7 +80,7 @@ func chooseKept(list []keptBy, from string) (keptBy, error) {
 		for _, k := range found {
 			all = append(all, k.copy.Appliance+": "+k.String())
 		}
-		return keptBy{}, &api.Error{Message: "several are kept: " + strings.Join(all, "; "), Do: "say which one by --from, with the host name or the ID"}
+		return keptBy{}, &api.Error{Message: "several are kept: " + strings.Join(all, "; "), Do: "say which one: sanctl config adopt FROM, with the host name, the ID, or the serial number of a disk"}
 	}
 	return found[0], nil
 }
@@ -165,8 +178,8 @@ func (b *box) adoptAtOnce() {
 		return
 	}
 	defer b.applying.Unlock()
-	list, all := b.copies.found()
-	if !all || len(list) != 1 || len(b.pools.Offers()) == 0 {
+	list, mute := b.copies.found()
+	if len(mute) > 0 || len(list) != 1 || len(b.pools.Offers()) == 0 {
 		return
 	}
 	if err := b.adopt(list[0]); err != nil {

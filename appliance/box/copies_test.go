@@ -164,9 +164,9 @@ func TestCopies(t *testing.T) {
 	fresh.put(t, configName, "# blank")
 	before = disks.writes
 	fresh.goRound(t, "# blank")
-	list, all := fresh.found()
-	if !all || len(list) != 1 || string(list[0].copy.Files[configName]) != "two" || len(list[0].disks) != 2 || disks.writes != before {
-		t.Errorf("found %+v, all %v, %d writes", list, all, disks.writes-before)
+	list, mute := fresh.found()
+	if len(mute) > 0 || len(list) != 1 || string(list[0].copy.Files[configName]) != "two" || len(list[0].disks) != 2 || disks.writes != before {
+		t.Errorf("found %+v, mute %v, %d writes", list, mute, disks.writes-before)
 	}
 	if p := fresh.problems(true); len(p) != 1 || !strings.Contains(p[0].Do, "sanctl config adopt") {
 		t.Errorf("problems %+v", p)
@@ -201,8 +201,8 @@ func TestCopiesHang(t *testing.T) {
 			t.Errorf("kept by %q", got)
 		}
 	}
-	if _, all := r.found(); all {
-		t.Error("all have answered")
+	if _, mute := r.found(); len(mute) != 1 || !strings.Contains(mute[0], "disk B") || refuseMute(mute) == nil {
+		t.Errorf("disk B hasn't answered, but %q", mute)
 	}
 	disks.mu.Lock()
 	disks.hang = map[string]chan struct{}{}
@@ -222,6 +222,7 @@ func TestCopiesHang(t *testing.T) {
 func TestChooseKept(t *testing.T) {
 	attic := keptBy{copy: stickcopy.Copy{Appliance: "1", Hostname: "attic"}}
 	cellar := keptBy{copy: stickcopy.Copy{Appliance: "2", Hostname: "cellar"}}
+	shed := keptBy{copy: attic.copy, disks: []string{"S"}} // of the same appliance
 	for _, tt := range []struct {
 		list []keptBy
 		from string
@@ -234,6 +235,9 @@ func TestChooseKept(t *testing.T) {
 		{[]keptBy{attic, cellar}, "Cellar", "2", ""},
 		{[]keptBy{attic, cellar}, "1", "1", ""},
 		{[]keptBy{attic}, "barn", "", "of barn"},
+		{[]keptBy{attic, shed}, "", "", "several are kept"},
+		{[]keptBy{attic, shed}, "attic", "", "several are kept"},
+		{[]keptBy{attic, shed}, "S", "1", ""},
 	} {
 		got, err := chooseKept(tt.list, tt.from)
 		if got.copy.Appliance != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
@@ -324,9 +328,9 @@ func TestGenerations(t *testing.T) {
 		t.Helper()
 		fresh := newCopiesRig(t, disks, false)
 		fresh.goRound(t, "")
-		list, all := fresh.found()
-		if !all || len(list) != 1 || string(list[0].copy.Files[configName]) != want {
-			t.Errorf("of all disks' copies the newest isn't %q, but %q of generation %d, all %v", want, list[0].copy.Files[configName], list[0].copy.Generation, all)
+		list, mute := fresh.found()
+		if len(mute) > 0 || len(list) != 1 || string(list[0].copy.Files[configName]) != want {
+			t.Errorf("of all disks' copies the newest isn't %q, but %q of generation %d; mute %v", want, list[0].copy.Files[configName], list[0].copy.Generation, mute)
 		}
 	}
 	edit("0")
@@ -361,4 +365,49 @@ func TestGenerations(t *testing.T) {
 		t.Errorf("it counts as another appliance does: %d", got)
 	}
 	adopted("6")
+}
+
+// TestCopiesInDoubt: of two that differ and have the same generation nobody knows which
+// is newer. A disk that can't be read may have anything.
+func TestCopiesInDoubt(t *testing.T) {
+	disks := newAreaDisks()
+	r := newCopiesRig(t, disks, true)
+	r.put(t, configName, "one")
+	r.goRound(t, "one")
+	x := r.want
+	x.Files = map[string][]byte{configName: []byte("two")}
+	r.put(t, configName, "newer")
+	r.list = r.list[:1]
+	r.goRound(t, "newer")
+	x.Generation = r.want.Generation
+	fresh := newCopiesRig(t, disks, false)
+	if err := stickcopy.Write(disks.open, fresh.list[1].Area, x); err != nil {
+		t.Fatal(err)
+	}
+	fresh.goRound(t, "")
+	list, mute := fresh.found()
+	if len(mute) > 0 || len(list) != 2 {
+		t.Fatalf("%d copies, mute %v", len(list), mute)
+	}
+	for disk, want := range map[string]string{"A": "newer", "B": "two"} {
+		if k, err := chooseKept(list, disk); err != nil || string(k.copy.Files[configName]) != want {
+			t.Errorf("disk %s: %q, %v", disk, k.copy.Files[configName], err)
+		}
+	}
+	if _, err := chooseKept(list, ""); err == nil {
+		t.Error("one of them was taken")
+	}
+
+	stuck := make(chan struct{})
+	close(stuck)
+	disks.hang["/dev/B"] = stuck
+	fresh = newCopiesRig(t, disks, false)
+	if _, mute := fresh.found(); len(mute) != 2 || refuseMute(mute) == nil {
+		t.Errorf("nobody was asked, but %q", mute)
+	}
+	fresh.goRound(t, "")
+	err := refuseMute(func() []string { _, mute := fresh.found(); return mute }())
+	if err == nil || !strings.Contains(err.Error(), "disk B: it doesn't answer") {
+		t.Errorf("disk B can't be read: %v", err)
+	}
 }

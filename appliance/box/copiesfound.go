@@ -13,35 +13,49 @@ import (
 )
 
 // found lists the newest copy of each appliance that disks keep, with the disks
-// that keep any of it. all is false if a disk hasn't answered yet.
-func (c *copies) found() (list []keptBy, all bool) {
+// that keep any of it; more of one appliance, if there are several that nothing tells
+// the newest of. mute are disks that may keep something newer: why nothing is known
+// of them.
+func (c *copies) found() (list []keptBy, mute []string) {
 	areas := c.areas()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all = true
+	newest := map[string]uint64{}
+	var all []kept
 	for _, a := range areas {
 		k, ok := c.last[key(a)]
-		if !ok {
-			all = false
-			continue
+		switch {
+		case ok && k.copy.Appliance != "":
+			all = append(all, kept{a, k.copy})
+			newest[k.copy.Appliance] = max(newest[k.copy.Appliance], k.copy.Generation)
+		case ok:
+		case c.fail[key(a)] != "":
+			mute = append(mute, c.fail[key(a)])
+		default:
+			mute = append(mute, "disk "+a.Disk+" hasn't answered yet")
 		}
-		if k.copy.Appliance == "" {
-			continue
-		}
-		i := slices.IndexFunc(list, func(l keptBy) bool { return l.copy.Appliance == k.copy.Appliance })
+	}
+	add := func(k kept, is func(keptBy) bool) {
+		i := slices.IndexFunc(list, is)
 		if i < 0 {
 			list, i = append(list, keptBy{copy: k.copy}), len(list)
 		}
-		l := &list[i]
-		if k.copy.Generation > l.copy.Generation {
-			l.copy = k.copy
-		}
-		l.disks = append(l.disks, a.Disk)
-		if !slices.Contains(l.pools, a.Pool) {
-			l.pools = append(l.pools, a.Pool)
+		list[i].disks = append(list[i].disks, k.area.Disk)
+		if !slices.Contains(list[i].pools, k.area.Pool) {
+			list[i].pools = append(list[i].pools, k.area.Pool)
 		}
 	}
-	return list, all
+	for _, k := range all {
+		if k.copy.Generation == newest[k.copy.Appliance] {
+			add(k, func(l keptBy) bool { return l.copy.Same(k.copy) })
+		}
+	}
+	for _, k := range all {
+		if k.copy.Generation < newest[k.copy.Appliance] {
+			add(k, func(l keptBy) bool { return l.copy.Appliance == k.copy.Appliance })
+		}
+	}
+	return list, mute
 }
 
 // keptBy is an appliance's newest copy.

@@ -132,12 +132,14 @@ copy is written to the new stick, and the appliance starts again with it,
 with the same name, volumes, targets and secrets. Without a [[pool]] in the
 new stick's configuration nothing was written to any disk until then.
 
-FROM is the host name of the old appliance, or its ID; it is needed if the
-disks come from several. --check only says what is kept.
+FROM is the host name of the old appliance, its ID, or the serial number of
+a disk; it is needed if the disks come from several, or if nothing tells
+which of two copies is newer. --check only says what is kept.
 
 A stick that has a configuration of its own is refused unless --force is
-given, and so is a pool of which a disk is missing: that disk may keep
-something newer. A copy is as old as the last time that its disk was here.
+given, and so is a pool of which a disk is missing or doesn't answer: that
+disk may keep something newer. A copy is as old as the last time that its
+disk was here.
 
 With adopt = "auto" in the new stick's configuration this happens by itself
 if there is no doubt.
@@ -145,7 +147,7 @@ if there is no doubt.
 It asks for the old host name, unless --yes is given.`,
 		options: func(f *flag.FlagSet) {
 			f.BoolVar(&q.Check, "check", false, "only say what is kept")
-			f.BoolVar(&q.Force, "force", false, "although this stick has a configuration, or a disk is missing")
+			f.BoolVar(&q.Force, "force", false, "although the stick has a configuration, or not all disks answer")
 			f.BoolVar(&yes, "yes", false, "don't ask")
 		},
 		examples: []string{"sanctl config adopt --check", "sanctl config adopt"},
