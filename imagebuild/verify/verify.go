@@ -92,12 +92,20 @@ func (r *Report) stick(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	v := byName(files)
-	want, err := v.manifest(stick.BootLabel)
+	code, err := stick.ReadCode(f)
 	if err != nil {
 		return err
 	}
-	code, err := stick.ReadCode(f)
+	if err := r.boot(byName(files), code); err != nil {
+		return err
+	}
+	r.config(f)
+	return nil
+}
+
+// boot checks the boot volume of a stick, and the code outside of it.
+func (r *Report) boot(v volume, code []stick.File) error {
+	want, err := v.manifest(stick.BootLabel)
 	if err != nil {
 		return err
 	}
@@ -118,7 +126,6 @@ func (r *Report) stick(f *os.File) error {
 			r.wrong(name, "isn't in the manifest")
 		}
 	}
-	r.config(f)
 	return nil
 }
 
