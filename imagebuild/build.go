@@ -35,8 +35,8 @@ Firmware is taken from Debian's packages firmware-*, as far as this machine's pa
 component non-free-firmware. Of those packages only the files that a module of the image asks for go in: some 6 MB.
 
 What is added lies in memory while the appliance runs, and overwrites nothing of it. Modules are loaded when a device asks
-for them. The manifest names all of it, and the version ends with +custom. An update brings files and modules only if it
-was built with the same flags (see bundle), and leaves consoles and command line as they are on the stick.
+for them. The manifest names all of it, and the version ends with +custom. An update brings files, modules and firmware
+only if it was built with the same flags (see bundle), and leaves consoles and command line as they are on the stick.
 
 Write the image to a stick, for example with
   sudo dd if=build/sanstick.img of=/dev/sdX bs=4M conv=fsync
@@ -77,7 +77,7 @@ func build(ctx context.Context, args []string) error {
 	key := fs.String("update-key", "", "the `FILE` with the public key for sanctl update (default keys/update.pub, if that is there)")
 	var custom image.Custom
 	customFlags(fs, &custom)
-	listFlag(fs, "console", "the system's consoles: tty0 is the screen, ttyS0[,`SPEED`] to ttyS3 are serial ports; may be given several times, the last one is /dev/console (default: tty0 and ttyS0,115200)",
+	listFlag(fs, "console", "use the console `NAME[,SPEED]`: tty0 is the screen, ttyS0 to ttyS3 are serial ports; may be given several times, the last one is /dev/console (default: tty0 and ttyS0,115200)",
 		&custom.Boot.Consoles, "")
 	fs.StringVar(&custom.Boot.Args, "cmdline", "", "`WORDS` for the end of the kernel's command line")
 	if err := parse(fs, buildHelp, args); err != nil {
