@@ -24,6 +24,7 @@ import (
 
 	"sanstick/appliance/api"
 	"sanstick/appliance/console"
+	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
 	"sanstick/appliance/disk/pool"
 	"sanstick/appliance/network"
@@ -51,6 +52,7 @@ type Options struct {
 	Mapper        lvm.Mapper
 	Mounter       sys.Mounter
 	ListenUevents func() (sys.UeventSource, error)
+	OpenDisk      disk.Opener  // to look for the stick; nil: as files
 	Reboot        func() error // asks for a restart of the machine, in order
 	Kexec         sys.Kexec
 }

@@ -93,6 +93,9 @@ func (p *port) Mount(source, target, _ string, flags uintptr, _ string) error {
 		if p.mounted != "" {
 			return unix.EBUSY
 		}
+		if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) { // the empty directory
+			return err
+		}
 		if err := os.Symlink(content, target); err != nil {
 			return err
 		}

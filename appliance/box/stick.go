@@ -88,14 +88,9 @@ func mountStick(ctx context.Context, o *Options) (*stick, error) {
 	}
 	s := &stick{mounter: o.Mounter, sysfs: o.SysDir, dir: o.StickDir}
 	s.is(part)
-	mounts, err := sys.Mounts(o.ProcDir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot tell whether the stick is mounted: %w", err)
-	}
-	for _, m := range mounts {
-		if m.Target == o.StickDir {
-			return s, nil
-		}
+	s.finder.Open = o.OpenDisk
+	if is, err := s.mounted(o.ProcDir); err != nil || is {
+		return s, err
 	}
 	fitStick(o, part)
 	if err := os.MkdirAll(o.StickDir, 0o700); err != nil {
@@ -105,6 +100,35 @@ func mountStick(ctx context.Context, o *Options) (*stick, error) {
 		return nil, fmt.Errorf("cannot use the stick: %w", err)
 	}
 	return s, nil
+}
+
+// mounted tells whether the stick is mounted already. What else is mounted in its
+// place is taken away: it is of a stick that was pulled out while no daemon ran.
+func (s *stick) mounted(procDir string) (bool, error) {
+	mounts, err := sys.Mounts(procDir)
+	if err != nil {
+		return false, fmt.Errorf("cannot tell whether the stick is mounted: %w", err)
+	}
+	dir := filepath.Join(s.sysfs, "block", s.part.Disk)
+	if s.part.Name != s.part.Disk {
+		dir = filepath.Join(dir, s.part.Name)
+	}
+	number, err := os.ReadFile(filepath.Join(dir, "dev"))
+	if err != nil {
+		return false, fmt.Errorf("cannot tell whether the stick is mounted: %w", err)
+	}
+	for _, m := range slices.Backward(mounts) { // the last one is what is seen
+		if m.Target != s.dir {
+			continue
+		}
+		if m.Device == strings.TrimSpace(string(number)) {
+			return true, nil
+		}
+		if err := s.mounter.Unmount(s.dir, unix.MNT_DETACH); err != nil {
+			return false, fmt.Errorf("cannot take away the stick that was here before: %w", err)
+		}
+	}
+	return false, nil
 }
 
 // memoryStick makes a stick in memory, or finds that of the daemon that ran
@@ -226,7 +250,7 @@ func awaitStick(ctx context.Context, o *Options) (disk.Partition, error) {
 	}
 	defer src.Close()
 	var parts []disk.Partition
-	finder := disk.LabelFinder{Sysfs: o.SysDir, Label: stickLabel}
+	finder := disk.LabelFinder{Sysfs: o.SysDir, Label: stickLabel, Open: o.OpenDisk}
 	err = sys.Await(ctx, src, isBlock, func() (bool, error) {
 		for {
 			parts, err = finder.Find(ctx)

@@ -3,6 +3,7 @@ package box
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sanstick/appliance/disk/pool"
+	"sanstick/appliance/sys"
+	"sanstick/appliance/sys/systest"
 )
 
 // TestStickThatWasAway: what the witness and the ledger were told while the stick was
@@ -93,4 +96,39 @@ func TestStickThatWasAway(t *testing.T) {
 	if err := s.check(t.Context()); err != nil || s.lacks() != nil {
 		t.Errorf("error %v, lacking %v", err, s.lacks())
 	}
+}
+
+// TestStickOfTheDaemonBefore: the daemon is started again. It goes on with the stick
+// that is mounted, but not with one that isn't here any more.
+func TestStickOfTheDaemonBefore(t *testing.T) {
+	p := newPort(t)
+	first, second := t.TempDir(), t.TempDir()
+	proc := t.TempDir()
+	o := &Options{Log: slog.New(slog.DiscardHandler), Mounter: p, SysDir: p.sysfs, ProcDir: proc, StickDir: p.dir, OpenDisk: p.open,
+		ListenUevents: func() (sys.UeventSource, error) { return systest.NewUevents(), nil }}
+	// start is the daemon's; mounted are the numbers of what it finds mounted.
+	start := func(want string, mounted ...string) {
+		t.Helper()
+		text := "22 1 0:20 / / rw - rootfs rootfs rw\n"
+		for _, number := range mounted {
+			text += fmt.Sprintf("24 22 %s / %s ro - vfat /dev/x ro\n", number, p.dir)
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Join(proc, "self"), 0o700), os.WriteFile(filepath.Join(proc, "self/mountinfo"), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mountStick(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.Readlink(p.dir); err != nil || got != want {
+			t.Errorf("mounted is %s, %v", got, err)
+		}
+	}
+	// Names that no disk of this machine has: the real ones are fitted to the stick.
+	p.plug("sdzzx", "1", first)
+	start(first)
+	start(first, "8:1")
+	p.pull("sdzzx")
+	p.plug("sdzzy", "2", second)
+	start(second, "8:1")
+	start(second, "8:1", "8:2")
 }

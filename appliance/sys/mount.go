@@ -41,6 +41,7 @@ func (KernelMounter) Unmount(target string, flags int) error {
 // A MountPoint is a line of /proc/self/mountinfo (proc(5)).
 type MountPoint struct {
 	Source, Target, FSType string
+	Device                 string // number of what is mounted, "8:3"
 }
 
 // Real lines are far shorter; overlay options are what makes them long.
@@ -63,6 +64,7 @@ func ParseMountinfo(r io.Reader) ([]MountPoint, error) {
 			Source: unescapeMount(tail[1]),
 			Target: unescapeMount(head[4]),
 			FSType: tail[0],
+			Device: head[2],
 		})
 	}
 	if err := s.Err(); err != nil {

@@ -21,10 +21,10 @@ func TestParseMountinfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []sys.MountPoint{
-		{Source: "rootfs", Target: "/", FSType: "rootfs"},
-		{Source: "proc", Target: "/proc", FSType: "proc"},
-		{Source: "/dev/sda3", Target: "/stick", FSType: "vfat"},
-		{Source: "none", Target: `/mnt/a b\`, FSType: "tmpfs"},
+		{Source: "rootfs", Target: "/", FSType: "rootfs", Device: "0:20"},
+		{Source: "proc", Target: "/proc", FSType: "proc", Device: "0:21"},
+		{Source: "/dev/sda3", Target: "/stick", FSType: "vfat", Device: "8:3"},
+		{Source: "none", Target: `/mnt/a b\`, FSType: "tmpfs", Device: "0:22"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
