@@ -41,7 +41,7 @@ e2e: deps-test image ## in QEMU: the real image, used by initiators; and Linux a
 	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 120m ./imagebuild/image ./appliance/e2e ./target/e2e
 
 e2e-slice: deps-test image
-	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 25m -skip '$(E2E_LONG)' ./appliance/e2e ./target/e2e
+	@$(GO) test -tags e2e -count 1 -p 2 -v -timeout 25m -skip '$(E2E_LONG)' ./appliance/e2e ./target/e2e
 
 CUTS ?= 100
 
