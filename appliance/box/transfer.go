@@ -175,9 +175,9 @@ func (b *box) importURL(ctx context.Context, q api.ImportRequest, progress func(
 	if q.Size <= 0 {
 		q.Size = src.Size
 	}
-	sum := sha256.Sum256([]byte(w.Identity() + "\n" + src.Format))
+	sum := sha256.Sum256([]byte(src.Identity()))
 	q.Source = hex.EncodeToString(sum[:8])
-	if !w.Known() { // who knows whether it is the same
+	if !src.Known() { // who knows whether it is the same
 		q.Restart = true
 	}
 	if src.From != nil {

@@ -287,8 +287,12 @@ func (w *Web) retry(do func() error) error {
 
 // ReadAt implements io.ReaderAt.
 func (w *Web) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > w.size || int64(len(p)) > w.size-off {
+	if off < 0 || off > w.size {
 		return 0, io.ErrUnexpectedEOF
+	}
+	var end error
+	if left := w.size - off; int64(len(p)) > left {
+		p, end = p[:left], io.EOF
 	}
 	n := 0
 	for n < len(p) {
@@ -315,7 +319,7 @@ func (w *Web) ReadAt(p []byte, off int64) (int, error) {
 			return n, err
 		}
 	}
-	return n, nil
+	return n, end
 }
 
 // Reader reads the file from its beginning to its end.
