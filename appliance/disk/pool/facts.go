@@ -53,6 +53,7 @@ type Facts struct {
 	Started time.Time            // when the first look was
 	Seen    map[string]time.Time // disk: when it turned up; the zero time if it was there from the start
 	Lost    map[string]time.Time // physical volume: since when it is missing or has failed
+	Bore    map[string]bool      // physical volume: it is missing or has failed, and something lay on it when it did
 	Tried   map[string]Tries     // physical volume: attempts to use it again
 	Ports   map[string]string    // disk: where it is or was plugged
 	// Unrestored are physical volumes that are here again and that LVM didn't take

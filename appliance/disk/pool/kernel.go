@@ -77,7 +77,11 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 				f.Unrestored = without(f.Unrestored, x.pv.UUID) // when it is back, it may work
 			}
 			if x.here && !failed[x.pv.UUID] || x.flagged(f) {
+				f.Bore = without(f.Bore, x.pv.UUID)
 				continue
+			}
+			if x.pv.Allocated > 0 {
+				f.Bore = with(f.Bore, x.pv.UUID, true)
 			}
 			at, ok := f.Lost[x.pv.UUID]
 			if !ok {

@@ -58,13 +58,17 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 		return
 	}
 	lost := f.lostMembers(g)
-	waited := true
-	for _, m := range lost {
-		left, ok := f.wait(m.pv.UUID, spec.SpareAfter)
-		waited = waited && ok && left <= 0
-	}
-	if p.dropIdle(f, g, lost) {
+	used := slices.DeleteFunc(slices.Clone(lost), func(m member) bool { return m.pv.Allocated == 0 })
+	waited := f.waited(used, spec.SpareAfter)
+	// While a disk is missing LVM moves no leg away from another one that is here.
+	inTheWay := (waited || idle(f, g)) && slices.ContainsFunc(used, func(m member) bool { return m.here })
+	if p.dropIdle(f, g, lost, func(m member) bool {
+		return inTheWay || f.Bore[m.pv.UUID] || f.waited([]member{m}, spec.SpareAfter)
+	}) {
 		return
+	}
+	if len(used) == 0 && !slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.lost }) {
+		return // nothing is to be rebuilt; what was added and isn't used yet may come back
 	}
 	// A disk of the pool itself is filled only once its disk is given up; one
 	// that was added for this is there because somebody wants it.
@@ -72,7 +76,7 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	switch all := room.rebuild(f, g); {
 	case all && (waited || idle(f, g)):
 		p.Steps = append(p.Steps, room.Steps...)
-	case p.replace(spec, f, g, taken, lost, waited):
+	case p.replace(spec, f, g, taken, used, waited):
 	case waited && c.State == Absent:
 		p.cut(f, g, lost)
 	}
@@ -187,12 +191,23 @@ func (p *Plan) tryAgain(f Facts, g lvm.Group) (waiting bool) {
 	return waiting
 }
 
-// dropIdle takes lost disks out of the pool on which nothing lies any more.
-func (p *Plan) dropIdle(f Facts, g lvm.Group, lost []member) bool {
+// waited tells whether lost disks have been waited for long enough.
+func (f Facts) waited(lost []member, spareAfter time.Duration) bool {
+	return !slices.ContainsFunc(lost, func(m member) bool {
+		left, ok := f.wait(m.pv.UUID, spareAfter)
+		return !ok || left > 0
+	})
+}
+
+// dropIdle takes lost disks out of the pool on which nothing lies: any more, since
+// others have taken their place, or yet. LVM forgets all that are missing or none.
+func (p *Plan) dropIdle(f Facts, g lvm.Group, lost []member, ready func(member) bool) bool {
 	var missing []string
 	for _, m := range lost {
 		switch {
 		case m.pv.Allocated > 0:
+		case !ready(m):
+			return false
 		case m.here:
 			p.Steps = append(p.Steps, RemoveDisk{Pool: g.Name, Disk: m.id, Path: m.pv.Path})
 		default:

@@ -500,3 +500,79 @@ func TestDiskIsNotTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// idler is a bench whose pool has a disk C, too, that was added and isn't used yet.
+func idler(t *testing.T, letters string) *bench {
+	b := newBench(t, letters, func(s *Spec) { s.Spares = []string{"C"} })
+	b.world.mu.Lock()
+	g := b.groups[0]
+	g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/vdc", UUID: "pv-c", Extents: 63, AreaStart: 1 << 20, AreaSize: 2 << 20})
+	g.Tags = append(g.Tags, memberTag("pv-c", "C"))
+	b.disks["/dev/vdc"].label()
+	b.world.mu.Unlock()
+	b.look()
+	b.wants(Healthy)
+	b.ran()
+	return b
+}
+
+// TestIdleDiskIsAway: a disk that was added and isn't used yet is waited for as any
+// other.
+func TestIdleDiskIsAway(t *testing.T) {
+	const drop = "vgreduce --removemissing tank"
+	gone := "vgchange --addtag sanstick.gone.pv-c.C --deltag sanstick.disk.pv-c.C tank"
+	b := idler(t, "abcd")
+	b.unplug("c")
+	b.look()
+	b.wants(Absent, "disk C is missing")
+	b.plug("c")
+	b.look()
+	b.wants(Healthy)
+	b.ran()
+
+	b.unplug("c")
+	b.look()
+	b.again(true)
+	b.commands()
+	b.clock.t = b.clock.t.Add(5 * time.Minute)
+	b.look()
+	b.wants(Absent, "disk C is missing")
+	b.ran() // a blank disk is here, but nothing is to be rebuilt
+	b.clock.t = b.clock.t.Add(6 * time.Minute)
+	b.look()
+	b.ran(drop, gone)
+	b.wants(Healthy)
+
+	// It is in the way when the legs of one that failed are to be moved.
+	b = idler(t, "abc")
+	b.broken["/dev/vdb"] = true
+	b.write()
+	for i := range maxTries + 1 {
+		b.look()
+		b.world.sync()
+		b.clock.t = b.clock.t.Add(tryDistance)
+		if i == 1 { // B has a try left yet
+			b.unplug("c")
+		}
+	}
+	b.ran(refreshed, refreshed, refreshed)
+	b.wants(LegFailed, "disk B has failed")
+	b.plug("d")
+	b.look()
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdd")
+	var order []string
+	for _, c := range b.commands() {
+		for _, what := range []string{"--removemissing", "--replace"} {
+			if strings.Contains(c, what) {
+				order = append(order, what)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"--removemissing", "--replace", "--replace"}, order); diff != "" {
+		t.Errorf("commands (-want +got):\n%s", diff)
+	}
+}
