@@ -201,6 +201,7 @@ func (b *box) watchStick(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		err := b.stick.check(ctx)
+		b.sticks.look(ctx, b.stick)
 		if was := b.stickGone.Swap(err != nil); was != (err != nil) {
 			if err != nil {
 				b.log.Warn("The stick was pulled out; what is served goes on", "error", err)
@@ -224,6 +225,7 @@ func (b *box) stickStatus(set *settings) (s status.Stick, problems []status.Prob
 	}
 	s = status.Stick{Here: !b.stickGone.Load(), Memory: b.stick.memory, Writes: b.stick.writes.Load(), Copies: b.copies.holders()}
 	lacks := b.stick.lacks()
+	problems = b.sticks.problems()
 	switch {
 	case s.Memory && set.file != nil && len(s.Copies) == 0:
 		problems = append(problems, status.Problem{Health: status.Degraded, What: "the configuration is in memory only, and lost when the machine is switched off: no disk keeps a copy of it",

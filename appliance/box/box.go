@@ -111,7 +111,7 @@ func (o *Options) defaults() {
 func Run(ctx context.Context, o Options) error {
 	o.defaults()
 	target.SpareProcs()
-	b := &box{o: &o, log: o.Log, started: time.Now(), adopted: make(chan struct{}, 1), boot: newBootPhases(sys.BootLog{Path: o.BootLog}, o.Log)}
+	b := &box{o: &o, log: o.Log, started: time.Now(), sticks: newStickWatch(&o), adopted: make(chan struct{}, 1), boot: newBootPhases(sys.BootLog{Path: o.BootLog}, o.Log)}
 	b.openStick(ctx)
 	b.boot.add("stick", b.started, time.Now())
 	b.portal = b.advertised()
@@ -197,6 +197,7 @@ type box struct {
 	firmware *firmwareWatch
 
 	stickGone atomic.Bool
+	sticks    *stickWatch
 
 	applying sync.Mutex // held while another configuration is applied
 }

@@ -196,8 +196,11 @@ func (s *stick) ensure(ctx context.Context) error {
 	}
 	s.finder.Sysfs, s.finder.Label = s.sysfs, stickLabel
 	parts, err := s.finder.Find(ctx)
-	if len(parts) != 1 {
-		return errGone // with two of them, nobody knows which
+	if len(parts) > 1 { // nobody knows which
+		return fmt.Errorf("%d partitions are labelled %s: leave one stick in: %w", len(parts), stickLabel, errGone)
+	}
+	if len(parts) == 0 {
+		return errGone
 	}
 	if err != nil {
 		return err
@@ -235,44 +238,14 @@ func (s *stick) disks() []string {
 }
 
 // disk is the kernel's name of the stick.
-func (s *stick) disk() string {
+func (s *stick) disk() string { return s.partition().Disk }
+
+// partition is where the stick is, or was.
+func (s *stick) partition() disk.Partition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.part.Disk
+	return s.part
 }
-
-// awaitStick waits for the partition itself. Two of them are refused: which
-// one the machine was started from can't be told.
-func awaitStick(ctx context.Context, o *Options) (disk.Partition, error) {
-	src, err := o.ListenUevents()
-	if err != nil {
-		return disk.Partition{}, fmt.Errorf("cannot wait for the stick: %w", err)
-	}
-	defer src.Close()
-	var parts []disk.Partition
-	finder := disk.LabelFinder{Sysfs: o.SysDir, Label: stickLabel, Open: o.OpenDisk}
-	err = sys.Await(ctx, src, isBlock, func() (bool, error) {
-		for {
-			parts, err = finder.Find(ctx)
-			if len(parts) > 0 || !finder.Waiting() || ctx.Err() != nil {
-				return len(parts) > 0, nil // a disk that can't be read doesn't end the wait
-			}
-		}
-	})
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return disk.Partition{}, errNoStick
-	case err != nil:
-		return disk.Partition{}, fmt.Errorf("cannot wait for the stick: %w", err)
-	case len(parts) > 1:
-		return disk.Partition{}, fmt.Errorf("%d partitions are labelled %s (%s, %s): leave one stick in and start again",
-			len(parts), stickLabel, parts[0].Path, parts[1].Path)
-	}
-	return parts[0], nil
-}
-
-// isBlock accepts what a new disk or partition causes.
-func isBlock(e sys.Uevent) bool { return e.Subsystem == "block" }
 
 // write runs f while the stick is writable. What the stick lacks of the keepers'
 // comes first: it must not get a configuration without it.

@@ -66,7 +66,7 @@ func TestFlash(t *testing.T) {
 	if said := flash("FLASH-ME", device); !strings.Contains(said, "Its configuration is kept") || !strings.Contains(said, "is ready") {
 		t.Fatalf("imagebuild flash says\n%s", said)
 	}
-	if st := pc.status(t); st.Health != status.OK {
+	if st := pc.status(t); st.Health != status.OK && !(len(st.Problems) == 1 && problem(st, "more than one partition is labelled")) {
 		t.Errorf("the machine that wrote the stick: health %s, problems %+v", st.Health, st.Problems)
 	}
 	pc.powerDown(t)
