@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -109,4 +110,51 @@ func (m *machine) awaitStatus(t *testing.T, what string, is func(status.Snapshot
 			t.Fatalf("not seen: %s; the status is %+v", what, x)
 		}
 	}
+}
+
+// TestStickMisses pulls the stick, then a disk of the mirror, which is used on. The
+// stick is plugged again, and power fails: the disk that was pulled isn't used alone.
+func TestStickMisses(t *testing.T) {
+	s := newSite(t, goodTOML)
+	for i := range s.disks {
+		s.disks[i].Bus = qemu.SCSI
+	}
+	m := s.boot(t, s.disks...)
+	m.awaitLUN(t, iqn)
+	run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x11 0 4M", "-c", "flush", m.url(iqn))
+	m.awaitStatus(t, "both disks keep a copy of the stick", func(x status.Snapshot) bool {
+		return slices.Equal(x.Stick.Copies, []string{serial1, serial2})
+	})
+	if err := m.Unplug(t.Context(), qemu.StickSerial); err != nil {
+		t.Fatal(err)
+	}
+	m.awaitStatus(t, "the stick is gone", func(x status.Snapshot) bool { return !x.Stick.Here })
+	if err := m.Unplug(t.Context(), serial2); err != nil {
+		t.Fatal(err)
+	}
+	unkept := func(x status.Snapshot) bool {
+		return problem(x, "cannot keep on the stick which disks are up to date") || problem(x, "if the machine lost its power now")
+	}
+	m.awaitStatus(t, "what isn't kept is told", unkept)
+	run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x22 0 4M", "-c", "flush", m.url(iqn))
+	if err := m.Plug(t.Context(), qemu.Disk{Serial: qemu.StickSerial, Bus: qemu.USB}); err != nil {
+		t.Fatal(err)
+	}
+	m.awaitStatus(t, "it is kept", func(x status.Snapshot) bool { return x.Stick.Here && !unkept(x) })
+	m.Kill()
+
+	m = s.boot(t, s.disks[1])
+	m.awaitStatus(t, "the disk that is out of date isn't used", func(x status.Snapshot) bool {
+		return problem(x, "the newest state is on disk "+serial1)
+	})
+	if m.tryLogin(t.Context(), iqn) == nil {
+		if out, err := exec.Command("iscsi-readcapacity16", m.url(iqn)).CombinedOutput(); err == nil {
+			t.Errorf("it is served:\n%s", out)
+		}
+	}
+	m.Kill()
+	m = s.boot(t, s.disks...)
+	m.awaitLUN(t, iqn)
+	run(t, "qemu-io", "-f", "raw", "-c", "read -P 0x22 0 4M", m.url(iqn))
+	m.powerDown(t)
 }
