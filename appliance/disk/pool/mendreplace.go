@@ -1,0 +1,234 @@
+package pool
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/status"
+)
+
+// room is how many bytes a disk must have to take any other's place in a group. In
+// a pool that has grown a leg lies on several disks, and LVM moves it as a whole.
+func room(g lvm.Group) int64 {
+	var most int64
+	for _, pv := range g.Physical {
+		most = max(most, pv.Allocated)
+	}
+	for _, v := range raidVolumes(g) {
+		for _, name := range v.Devices {
+			var all int64
+			image, _ := g.Volume(name)
+			for _, pv := range g.Physical {
+				if slices.Contains(image.Devices, pv.Path) {
+					all += pv.Allocated
+				}
+			}
+			most = max(most, all)
+		}
+	}
+	// After a cut the lost disk isn't listed any more, but its equals are.
+	return most*g.ExtentSize + 8*mib
+}
+
+// targets finds the disks of a pool that a leg of a volume can be put on: such that
+// have none yet, with room, and as few of them as will do, the emptiest first. lacks
+// is by how many bytes their room is too small.
+func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume) (on []member, lacks int64) {
+	failed := f.failedDisks(g)
+	has := map[string]bool{}
+	for _, l := range f.legs(g) {
+		for _, pv := range l.pvs {
+			has[pv] = has[pv] || l.volume.Name == v.Name
+		}
+	}
+	var all []member
+	for _, m := range f.membersOf(g) {
+		if m.here && !failed[m.pv.UUID] && f.Tried[m.pv.UUID].left(f.Now) && !has[m.pv.UUID] && m.free() > 0 {
+			all = append(all, m)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b member) int { return cmp.Compare(b.free(), a.free()) })
+	lacks = legSize(g, v) + g.ExtentSize // for raid's own records
+	for _, m := range all {
+		if lacks <= 0 {
+			break
+		}
+		on, lacks = append(on, m), lacks-m.free()*g.ExtentSize
+	}
+	return on, max(lacks, 0)
+}
+
+// free is how many extents of a disk are free.
+func (m member) free() int64 { return m.pv.Extents - m.pv.Allocated }
+
+// places are the disks' names for people, and their paths for LVM.
+func places(on []member) (ids string, paths []string) {
+	var names []string
+	for _, m := range on {
+		names, paths = append(names, m.id), append(paths, m.pv.Path)
+	}
+	return strings.Join(names, ", "), paths
+}
+
+// legSize is how many bytes one leg of a volume has.
+func legSize(g lvm.Group, v lvm.LogicalVolume) int64 {
+	var most int64
+	for _, name := range v.Devices {
+		image, _ := g.Volume(name)
+		most = max(most, image.Size)
+	}
+	return most
+}
+
+// rebuild puts lost legs on other disks of the pool. It tells whether there is
+// room for all of them.
+func (p *Plan) rebuild(f Facts, g lvm.Group) bool {
+	lost := map[string]member{}
+	for _, m := range f.lostMembers(g) {
+		lost[m.pv.UUID] = m
+	}
+	done, bad := map[string]bool{}, map[string]member{}
+	all := true
+	g.Physical = slices.Clone(g.Physical) // what is planned takes room
+	for _, l := range f.legs(g) {
+		v := l.volume
+		i := slices.IndexFunc(l.pvs, func(pv string) bool { return lost[pv].pv.UUID != "" })
+		if done[v.Name] || !l.lost && i < 0 {
+			continue
+		}
+		done[v.Name] = true
+		on, lacks := f.targets(g, v)
+		ids, paths := places(on)
+		takeInTurn(g, legSize(g, v)/g.ExtentSize+1, on)
+		switch {
+		case lacks > 0:
+			all = false
+		case l.lost:
+			p.Steps = append(p.Steps, RepairVolume{Pool: g.Name, Volume: v.Name, Disk: ids, Paths: paths})
+		default:
+			m := lost[l.pvs[i]]
+			p.Steps = append(p.Steps, ReplaceLeg{Pool: g.Name, Volume: v.Name, From: m.pv.Path, To: paths, Disk: ids})
+			bad[m.pv.UUID] = m
+		}
+	}
+	if all {
+		for _, m := range f.membersOf(g) {
+			if _, ok := bad[m.pv.UUID]; ok {
+				p.Steps = append(p.Steps, RemoveDisk{Pool: g.Name, Disk: m.id, Path: m.pv.Path})
+			}
+		}
+	}
+	return all
+}
+
+// replace adds a disk that takes the place of a lost one; or several, if legs lie on
+// several and no disk is large enough.
+func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string, lost []member, waited bool) bool {
+	need := f.need(g)
+	names := slices.Concat([]string{f.Replace[g.Name].New}, spec.Disks)
+	if waited {
+		names = append(names, spec.Spares...)
+	}
+	var named []disk.Disk
+	for _, n := range names {
+		if found := disk.Find(f.Disks, n); len(found) == 1 && !slices.Contains(named, found[0]) {
+			if why, _ := f.unfit(found[0], taken); why == "" {
+				named = append(named, found[0])
+			}
+		}
+	}
+	blank := slices.DeleteFunc(f.blanks(taken, lost, waited), func(d disk.Disk) bool {
+		return slices.Contains(named, d) || slices.ContainsFunc(spec.Spares, d.Is)
+	})
+	some := enough(named, blank, need)
+	for _, d := range some {
+		if others := f.lacking(g, d); slices.Contains(blank, d) && len(others) > 0 {
+			p.problem(status.Degraded, fmt.Sprintf("disk %s is blank, and pool %s could take it as well as pool %s", d.ID(), g.Name, strings.Join(others, ", ")),
+				fmt.Sprintf("say which: sanctl disk replace %s %s", name(lost), d.ID()))
+			return false
+		}
+	}
+	p.join(f, g, some)
+	if len(some) == 0 && len(named)+len(blank) > 0 {
+		p.problem(status.Degraded, fmt.Sprintf("disk %s is too small for what pool %s has lost: %s are needed, on one disk or on several", ids(slices.Concat(named, blank)), g.Name, status.FormatBytes(need)),
+			"connect a larger blank disk, or more of them")
+	}
+	return len(some) > 0
+}
+
+// enough chooses disks that have need bytes together: one, if there is one that has
+// them; the first of those with a name, otherwise the first of all.
+func enough(named, blank []disk.Disk, need int64) []disk.Disk {
+	all := slices.Concat(named, blank)
+	for _, d := range all {
+		if d.Size >= need {
+			return []disk.Disk{d}
+		}
+	}
+	for i, d := range all {
+		if need -= d.Size - 8*mib; need <= 8*mib {
+			return all[:i+1]
+		}
+	}
+	return nil
+}
+
+// need is how many bytes a disk must have to take a lost one's place, besides
+// disks of the pool that aren't used.
+func (f Facts) need(g lvm.Group) int64 {
+	n := room(g)
+	for _, m := range f.idleMembers(g) {
+		n -= m.free() * g.ExtentSize
+	}
+	return max(n, 8*mib)
+}
+
+func name(lost []member) string {
+	if len(lost) == 0 {
+		return "OLD"
+	}
+	return lost[0].id
+}
+
+// blanks are the disks that nobody has named and that may be taken, the smallest
+// first. They have come after the loss, or the wait is over.
+func (f Facts) blanks(taken map[string]string, lost []member, waited bool) []disk.Disk {
+	var all []disk.Disk
+	for _, d := range f.Disks {
+		if why, _ := f.unfit(d, taken); why != "" || slices.Contains(sameDisk(f.Disks), d) {
+			continue
+		}
+		late := len(lost) == 0 // the pool has given up a disk
+		for _, m := range lost {
+			since, ok := f.Lost[m.pv.UUID]
+			late = late || ok && f.Seen[d.ID()].After(since)
+		}
+		if late || waited {
+			all = append(all, d)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b disk.Disk) int { return cmp.Compare(a.Size, b.Size) })
+	return all
+}
+
+// lacking are other pools that lack a disk which d could replace.
+func (f Facts) lacking(g lvm.Group, d disk.Disk) []string {
+	var names []string
+	for _, o := range f.LVM.Groups {
+		if o.UUID != g.UUID && ours(o) && !o.Tagged(creatingTag) && diagnose(o, f).Lacks > 0 && d.Size >= f.need(o) {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}
+
+// add makes a blank disk a part of the pool.
+func (p *Plan) add(g lvm.Group, f Facts, d disk.Disk) {
+	s := StampDisk{Path: d.Path, Stamp: Stamp{Pool: g.Name, Disk: d.ID()}}
+	_, s.Reset = f.Stamped[d.Name]
+	p.Steps = append(p.Steps, s, AddDisk{Pool: g.Name, Disk: d.ID(), Path: d.Path})
+}
