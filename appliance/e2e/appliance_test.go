@@ -104,6 +104,18 @@ func TestLifeOfAMirror(t *testing.T) {
 		m.shell(t, "kill -9 $(pidof appliance)")
 		m.awaitLUN(t, iqn)
 		compare(t, real, m)
+
+		// It dies with LVM in the middle of a change: what is suspended is woken.
+		const list = "dmsetup info -c --noheadings --separator ' ' -o name,suspended"
+		if out := m.shell(t, "for d in tank-vm1 tank-thinpool-tpool tank-thinpool_tdata; do dmsetup suspend --noflush --nolockfs $d; done; "+
+			list+"; kill -9 $(pidof appliance)"); strings.Count(out, "Suspended") != 3 {
+			t.Errorf("before the daemon dies, the devices are\n%s", out)
+		}
+		m.awaitLUN(t, iqn)
+		if out := m.shell(t, list); strings.Contains(out, "Suspended") {
+			t.Errorf("volumes are still suspended:\n%s", out)
+		}
+		compare(t, real, m)
 		m.powerDown(t)
 	})
 
