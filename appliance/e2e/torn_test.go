@@ -23,6 +23,9 @@ import (
 func TestUpdateTornSlot(t *testing.T) {
 	u := newUpdates(t, goodTOML)
 	u.bus = qemu.Virtio // whose medium can fail while the machine runs
+	fitted := u.boot(t) // the first start makes room for two versions
+	fitted.status(t)
+	fitted.powerDown(t)
 	noise := make([]byte, 1<<20)
 	for i, rnd := 0, rand.New(rand.NewPCG(1, 2)); i < len(noise); i++ {
 		noise[i] = byte(rnd.Uint32())

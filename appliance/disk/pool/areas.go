@@ -13,11 +13,13 @@ type StickArea struct {
 }
 
 // StickAreas lists the areas on the disks that are here, by what was last known
-// of them. It reads nothing.
+// of them. It reads nothing. Of disks that are copies of one another, and of which
+// nobody knows which one is right, none is among them.
 func (m *Manager) StickAreas() []StickArea {
 	var all []StickArea
+	twins := undecidedDisks(m.known())
 	m.members(func(g lvm.Group, x member, configured bool) {
-		if x.here && x.pv.AreaSize != 0 {
+		if x.here && x.pv.AreaSize != 0 && !twins[x.disk.Name] {
 			all = append(all, StickArea{
 				Area: stickcopy.Area{Path: x.pv.Path, Disk: x.id, Seq: x.disk.Seq, PV: x.pv.UUID, Start: x.pv.AreaStart, Size: x.pv.AreaSize},
 				Pool: g.Name, Configured: configured,

@@ -3,9 +3,13 @@ package pool
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sanstick/appliance/disk"
+	"sanstick/appliance/disk/probe"
 )
 
 // The name of a disk that went is given to the next one that comes. What LVM said of
@@ -30,12 +34,25 @@ func TestStickAreas(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	want := map[string]string{"/dev/vda": "A pv-a"}
+	// Of two copies none is written to: the LVM that sees both picks one.
+	twin := probe.Finding{UUID: "pv-b"}
+	m.mu.Lock()
+	was := m.facts
+	m.facts.Labels = map[string]probe.Finding{"vdb": twin, "vdc": twin}
+	m.facts.Disks = append(slices.Clip(was.Disks), disk.Disk{Name: "vdc", Path: "/dev/vdc", Serial: "C"})
+	m.mu.Unlock()
+	if diff := cmp.Diff(want, areas()); diff != "" {
+		t.Errorf("copies of one another (-want +got):\n%s", diff)
+	}
+	m.mu.Lock()
+	m.facts = was
+	m.mu.Unlock()
 	for _, again := range []struct{ name, attr, value string }{
 		{"a stranger", "serial", "STRANGER"},
 		{"the same one, which may have been used meanwhile", "diskseq", "99"},
 	} {
 		path := filepath.Join(w.sysfs, "block", "vdb", again.attr)
-		was, err := os.ReadFile(path)
+		old, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +67,7 @@ func TestStickAreas(t *testing.T) {
 				t.Errorf("%s came (-want +got):\n%s", again.name, diff)
 			}
 		}
-		if err := os.WriteFile(path, was, 0o644); err != nil {
+		if err := os.WriteFile(path, old, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if err := m.refresh(t.Context()); err != nil {

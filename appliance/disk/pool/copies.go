@@ -216,15 +216,28 @@ func rightOne(f Facts, same []disk.Disk, held func(disk.Disk) bool) (disk.Disk, 
 	return disk.Disk{}, false
 }
 
-// undecided refuses a pool that is there twice and isn't in use.
-func undecided(g lvm.Group, f Facts) (p Plan, is bool) {
+// undecidedDisks are the disks with one label among which there was no safe
+// choice, by kernel name.
+func undecidedDisks(f Facts) map[string]bool {
+	all := map[string]bool{}
 	for _, same := range sameLabels(f) {
-		id := f.Labels[same[0].Name].UUID
-		if !slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == id }) {
-			continue
-		}
 		if slices.ContainsFunc(same, func(d disk.Disk) bool { return f.Copies[d.Name] != "" }) {
 			continue // decided
+		}
+		for _, d := range same {
+			all[d.Name] = true
+		}
+	}
+	return all
+}
+
+// undecided refuses a pool that is there twice and isn't in use.
+func undecided(g lvm.Group, f Facts) (p Plan, is bool) {
+	twins := undecidedDisks(f)
+	for _, same := range sameLabels(f) {
+		id := f.Labels[same[0].Name].UUID
+		if !twins[same[0].Name] || !slices.ContainsFunc(g.Physical, func(pv lvm.PhysicalVolume) bool { return pv.UUID == id }) {
+			continue
 		}
 		var places []string
 		for _, d := range same {
