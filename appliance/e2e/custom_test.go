@@ -43,7 +43,7 @@ func TestCustomImage(t *testing.T) {
 	for command, want := range map[string]string{
 		"cat /etc/custom.link":                   "this is mine",
 		"/opt/bin/hello":                         "hello from a program",
-		"cat /proc/cmdline":                      "console=ttyS0,115200 quiet mitigations=off sanstick.test=1 gpt ",
+		"cat /proc/cmdline":                      "console=ttyS0,115200 quiet cryptomgr.notests mitigations=off sanstick.test=1 gpt ",
 		"cat /sys/class/tty/console/active":      "\nttyS0\n",
 		"modprobe dm-crypt && cat /proc/modules": "dm_crypt ",
 		"cat /etc/sanstick/version":              "+custom",

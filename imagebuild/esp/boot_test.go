@@ -16,13 +16,13 @@ func TestBootConfig(t *testing.T) {
 		args     string
 	}{
 		{"default", Boot{}, "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n",
-			"console=tty0 console=ttyS0,115200 quiet"},
-		{"screen", Boot{Consoles: []string{"tty0"}}, "terminal_input console\nterminal_output console\n", "console=tty0 quiet"},
+			"console=tty0 console=ttyS0,115200 quiet cryptomgr.notests"},
+		{"screen", Boot{Consoles: []string{"tty0"}}, "terminal_input console\nterminal_output console\n", "console=tty0 quiet cryptomgr.notests"},
 		{"serial", Boot{Consoles: []string{"ttyS1,9600"}}, "serial --unit=1 --speed=9600\nterminal_input serial\nterminal_output serial\n",
-			"console=ttyS1,9600 quiet"},
+			"console=ttyS1,9600 quiet cryptomgr.notests"},
 		{"three", Boot{Consoles: []string{"ttyS0", "ttyS2,57600", "tty0"}, Args: " mitigations=off  libata.force=1:noncq "},
 			"serial --unit=2 --speed=57600\nterminal_input console serial\nterminal_output console serial\n",
-			"console=ttyS0,115200 console=ttyS2,57600 console=tty0 quiet mitigations=off libata.force=1:noncq"},
+			"console=ttyS0,115200 console=ttyS2,57600 console=tty0 quiet cryptomgr.notests mitigations=off libata.force=1:noncq"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := tt.boot.Check(); err != nil {

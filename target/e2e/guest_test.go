@@ -43,7 +43,7 @@ func boot(t *testing.T, pattern []byte) *guest {
 	for attempt := 1; ; attempt++ {
 		vm, err := qemu.Start(t.Context(), qemu.Options{
 			Kernel: vmlinuz, Initrd: initrd, MemoryMiB: 768, NoReboot: true,
-			Append: fmt.Sprintf("console=ttyS0 panic=-1 shell=%d", l.Addr().(*net.TCPAddr).Port),
+			Append: fmt.Sprintf("console=ttyS0 cryptomgr.notests panic=-1 shell=%d", l.Addr().(*net.TCPAddr).Port),
 		})
 		if err != nil {
 			t.Fatalf("cannot start QEMU: %v", err)
