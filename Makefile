@@ -46,7 +46,7 @@ e2e-slice: deps-test image
 CUTS ?= 100
 
 update-cuts: deps-test image ## cut the power at CUTS (100) random moments of updates in QEMU; adds to appliance/e2e/UPDATES.md
-	@UPDATE_CUTS=$(CUTS) UPDATE_LEDGER=UPDATES.md $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestUpdatePowerCut$$' ./appliance/e2e
+	@UPDATE_CUTS=$(CUTS) UPDATE_MOMENTS=$(CUTS) UPDATE_LEDGER=UPDATES.md $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestUpdate(Moments|PowerCut)$$' ./appliance/e2e
 
 conformance: deps-conformance ## foreign initiators and long tests against targetd; writes target/CONFORMANCE.md (root; CONFORMANCE_FLAGS)
 	@$(GO) run ./target/conformance $(CONFORMANCE_FLAGS)

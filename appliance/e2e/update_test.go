@@ -5,12 +5,9 @@ package e2e
 import (
 	"bytes"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -199,21 +196,7 @@ func TestUpdateGoesBack(t *testing.T) {
 // became of the update, and leaves both volumes clean. With UPDATE_LEDGER, a
 // line is added to that file.
 func TestUpdatePowerCut(t *testing.T) {
-	cuts, seed := 6, uint64(time.Now().UnixNano())
-	if s := os.Getenv("UPDATE_CUTS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cuts = n
-	}
-	if s := os.Getenv("UPDATE_SEED"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
+	cuts, seed := number(t, "UPDATE_CUTS", 6), uint64(number(t, "UPDATE_SEED", int(time.Now().UnixNano())))
 	t.Logf("UPDATE_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	u := newUpdates(t, "hostname = \"attic\"\n")
@@ -273,18 +256,5 @@ func TestUpdatePowerCut(t *testing.T) {
 		m.Kill()
 	}
 	t.Logf("%d cuts; after them, updates were %v, and these versions ran: %v", done, phases, boots)
-	if name := os.Getenv("UPDATE_LEDGER"); name != "" {
-		result := "ok"
-		if t.Failed() {
-			result = "FAILED"
-		}
-		f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = fmt.Fprintf(f, "| %s | %s | %d | %d | %v | %s |\n", time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(run(t, "git", "rev-parse", "--short", "HEAD")), seed, done, phases, result)
-		if err := errors.Join(err, f.Close()); err != nil {
-			t.Error(err)
-		}
-	}
+	u.note(t, seed, done, phases)
 }
