@@ -192,8 +192,8 @@ func (s *Server) ServePortal(ctx context.Context, l net.Listener, p Portal) erro
 func (s *Server) serveConn(ctx context.Context, nc net.Conn, portal *listening, p *pass) {
 	log := s.o.Log.With("address", nc.RemoteAddr().String())
 	defer func() {
+		s.panicked(log, recover()) // it is counted when the initiator notices
 		nc.Close()
-		s.panicked(log, recover())
 	}()
 	// Whatever the connection is waiting for, closing it ends that.
 	closing := context.AfterFunc(ctx, func() { nc.Close() })
