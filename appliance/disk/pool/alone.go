@@ -107,10 +107,14 @@ func (p *Plan) planAlone(g lvm.Group, f Facts, without string) {
 // stale refuses a pool whose newest state isn't here as a whole. What lies on other
 // disks than those that the witness names doesn't count, volume by volume: a raid10
 // may have one pair whose only disk here is old, and so may the mirror of the thin
-// pool's metadata.
+// pool's metadata. A pool that is in use is never refused: the kernel knows which
+// disks hold all of it, and the witness may not have heard yet that one was filled.
 func stale(g lvm.Group, f Facts) (p Plan, is bool) {
 	newest := f.Newest[g.UUID]
 	if len(newest) == 0 {
+		return p, false
+	}
+	if data, ok := g.Volume(dataVolume); ok && f.runs(g, data) && len(f.newest(g)) > 0 {
 		return p, false
 	}
 	var wanted, without []string
@@ -122,7 +126,7 @@ func stale(g lvm.Group, f Facts) (p Plan, is bool) {
 				old[m.pv.Path] = true
 				without = append(without, m.id)
 			}
-		case m.pv.Missing:
+		case m.pv.Missing && !m.flagged(f):
 			wanted = append(wanted, m.id)
 		default:
 			some = true

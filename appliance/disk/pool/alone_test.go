@@ -205,3 +205,37 @@ func TestNotAllOfTheNewest(t *testing.T) {
 		})
 	}
 }
+
+// A disk was filled, and the others were lost before the witness heard of it: the
+// pool is in use on the one that is here, so that one holds all.
+func TestInUseIsNotOutOfDate(t *testing.T) {
+	f := newest(facts("a", active(group("tank", "aB"))), "b")
+	if _, is := stale(f.LVM.Groups[0], f); !is {
+		t.Error("a pool that isn't in use isn't refused")
+	}
+	leg := lvm.Device{Raid: &lvm.Raid{Legs: "AD", Action: "idle"}}
+	f.Devices = map[string]lvm.Device{"tank-thinpool-tpool": {ThinPool: &lvm.ThinPool{}}, "tank-thinpool_tdata": leg, "tank-thinpool_tmeta": leg}
+	p := Make(Spec{Name: "tank", Layout: Mirror, Disks: []string{"A", "B"}}, f, nil)
+	if diff := cmp.Diff([]Step{usedWithout("B", "a")}, p.Steps); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// Filled in part it holds nothing that could be used.
+	leg.Raid = &lvm.Raid{Legs: "aA", Action: "recover"}
+	f.Devices["tank-thinpool_tdata"] = leg
+	if _, is := stale(f.LVM.Groups[0], f); !is {
+		t.Error("a pool in use on a disk that isn't filled isn't refused")
+	}
+}
+
+// The newest disk is here again, and LVM has gone on without it: it is taken back.
+func TestNewestIsTakenBack(t *testing.T) {
+	f := newest(facts("ab", group("tank", "ab")), "b")
+	f.LVM.Groups[0].Physical[1].Missing = true
+	p := Make(Spec{Name: "tank", Layout: Mirror, Disks: []string{"A", "B"}}, f, nil)
+	if len(p.Steps) != 1 || p.Wait != "" {
+		t.Fatalf("plan %+v", p)
+	}
+	if s, ok := p.Steps[0].(RestoreDisk); !ok || s.PV != "pv-b" {
+		t.Errorf("steps %+v", p.Steps)
+	}
+}
