@@ -197,7 +197,7 @@ func TestSlowDisk(t *testing.T) {
 	}
 	var w work
 	for _, s := range steps {
-		w.ended, w.busy, at = w.ended+s.requests, w.busy+s.busy, at.Add(speedPeriod)
+		w.ended, w.moved, w.busy, at = w.ended+2*s.requests, w.moved+s.requests, w.busy+s.busy, at.Add(speedPeriod) // each with a flush
 		p = p.feel(w, 1, at)
 		if p.request != s.want {
 			t.Errorf("%s: %v, want %v", s.name, p.request, s.want)

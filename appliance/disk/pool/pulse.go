@@ -27,6 +27,7 @@ type pulse struct {
 // work is what a disk has done since the machine started.
 type work struct {
 	ended uint64        // requests
+	moved uint64        // of these, such that read, wrote or discarded something; flushes may be over at once
 	busy  time.Duration // in which one was waiting at least
 }
 
@@ -36,12 +37,12 @@ type work struct {
 const (
 	speedPeriod   = 20 * time.Second
 	speedRequests = 5 // at least in that time, to tell anything
-	slowRequest   = 400 * time.Millisecond
+	slowRequest   = 300 * time.Millisecond
 )
 
 // feel is the pulse after another look.
 func (p pulse) feel(w work, waiting uint64, now time.Time) pulse {
-	if p.beganAt.IsZero() || now.Before(p.since) || w.ended < p.ended || w.busy < p.busy {
+	if p.beganAt.IsZero() || now.Before(p.since) || w.ended < p.ended || w.moved < p.moved || w.busy < p.busy {
 		return pulse{work: w, since: now, began: w, beganAt: now}
 	}
 	if waiting == 0 || w.ended != p.ended {
@@ -50,7 +51,7 @@ func (p pulse) feel(w work, waiting uint64, now time.Time) pulse {
 	p.work = w
 	if now.Sub(p.beganAt) >= speedPeriod {
 		p.request = 0
-		if n := w.ended - p.began.ended; n >= speedRequests {
+		if n := w.moved - p.began.moved; n >= speedRequests {
 			if each := (w.busy - p.began.busy) / time.Duration(n); each >= slowRequest {
 				p.request = each
 			}
@@ -125,7 +126,8 @@ func requests(sysfs, name string) (w work, waiting uint64, err error) {
 	if len(fields) <= busyMillis {
 		return work{}, 0, fmt.Errorf("cannot read what disk %s does: %q", name, b)
 	}
-	w.ended = number(reads) + number(writes) + number(discards) + number(flushes)
+	w.moved = number(reads) + number(writes) + number(discards)
+	w.ended = w.moved + number(flushes)
 	w.busy = time.Duration(number(busyMillis)) * time.Millisecond
 	return w, number(inFlight), err
 }
