@@ -24,7 +24,7 @@ image: ## build build/sanstick.img and build/sanstick.iso
 	@$(GO) run ./imagebuild build $(IMAGE_FLAGS)
 
 # What takes many minutes in QEMU: make e2e runs it, make test leaves it out.
-E2E_LONG := ^TestArrayOfAnotherMachine$$|^TestBootMedia$$|^TestCustomImage$$|^TestConfigPowerCut$$|^TestDisksComeAndGo$$|^TestFlash$$|^TestRebuildLeavesHalf$$|^TestISO|^TestLayouts$$|^TestSpace$$|^TestStick|^TestTransfer$$|^TestUpdate|^TestVolumes$$
+E2E_LONG := ^TestArrayOfAnotherMachine$$|^TestBootMedia$$|^TestCustomImage$$|^TestConfigPowerCut$$|^TestDamagedMetadata$$|^TestDisksComeAndGo$$|^TestFlash$$|^TestRebuildLeavesHalf$$|^TestISO|^TestLayouts$$|^TestReservations$$|^TestSpace$$|^TestStick|^TestTransfer$$|^TestUpdate|^TestVolumes$$
 
 test: deps-test check unit e2e-slice ## check, unit tests with -race, end to end in QEMU but for the longest
 
