@@ -81,6 +81,41 @@ type ForceWriter interface {
 	WriteForced(p []byte, off int64) (int, error)
 }
 
+// Starter is a Device that one goroutine can have do many things at a time.
+type Starter interface {
+	// CanStart says whether Start may ever return true.
+	CanStart() bool
+	// Start begins x, and returns at once. Later x.Done is called, once, by
+	// another goroutine, for which it must not wait. Start returns false, and
+	// nothing follows, if it can't begin without waiting, or would fail: then
+	// there are the methods of Device.
+	//
+	// Whoever has started something calls Submit before waiting for anything: it
+	// may not have begun yet.
+	Start(x *Transfer) bool
+	// Submit has all begin that was started. It may wait for the device.
+	Submit()
+}
+
+// Transfer is what a Starter starts. It stays as it is until Done is called.
+type Transfer struct {
+	Op   Op
+	P    []byte // not of OpFlush
+	Off  int64
+	Done func(error) // told what the method returns that Op names
+}
+
+// Op is a method of a Device, or of a ForceWriter.
+type Op byte
+
+// What can be started.
+const (
+	OpReadAt Op = iota
+	OpWriteAt
+	OpWriteForced
+	OpFlush
+)
+
 // Info describes a Device. Sizes are bytes.
 type Info struct {
 	Size             int64 // a multiple of LogicalBlock

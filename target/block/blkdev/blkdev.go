@@ -63,6 +63,7 @@ type Device struct {
 var (
 	_ block.Device      = (*Device)(nil)
 	_ block.ForceWriter = (*Device)(nil)
+	_ block.Starter     = (*Device)(nil)
 )
 
 // Open opens a block device for exclusive use: it fails if a file system, an
@@ -194,6 +195,15 @@ func (d *Device) WriteForced(p []byte, off int64) (n int, err error) {
 	}, d.sync)
 	return n, errno.Wrap(err)
 }
+
+// CanStart implements block.Starter.
+func (d *Device) CanStart() bool { return true }
+
+// Start implements block.Starter.
+func (d *Device) Start(x *block.Transfer) bool { return d.io.Start(d.Info(), x, &d.flush, d.sync) }
+
+// Submit implements block.Starter.
+func (d *Device) Submit() { d.io.Submit() }
 
 // Unmap implements block.Device with BLKDISCARD, for the part of the range
 // that is whole units of UnmapGranularity.

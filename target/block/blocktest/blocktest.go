@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T, readOnly bool) block.Device) {
 		{"concurrency", false, concurrency},
 		{"flush", false, flush},
 		{"forced writes", false, forced},
+		{"started", false, started},
 		{"read-only", true, readOnly},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -418,6 +419,13 @@ func readOnly(t *testing.T, d block.Device) {
 	for name, err := range calls {
 		if !errors.Is(err, block.ErrReadOnly) {
 			t.Errorf("%s: got %v, want ErrReadOnly", name, err)
+		}
+	}
+	if s, ok := d.(block.Starter); ok {
+		for _, op := range []block.Op{block.OpWriteAt, block.OpWriteForced} {
+			if s.Start(&block.Transfer{Op: op, P: Memory(b), Done: func(error) {}}) {
+				t.Errorf("operation %d was started", op)
+			}
 		}
 	}
 	if err := d.Flush(); err != nil {

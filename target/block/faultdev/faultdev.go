@@ -32,9 +32,10 @@ type Device struct {
 	calls    [ops]int
 	faults   []*fault
 	gates    [ops]*gate
-	cache    *cache // nil: writes go through
-	cut      error  // all calls fail with it after a power cut
-	flushErr error  // of the first failed flush, which stays
+	cache    *cache   // nil: writes go through
+	cut      error    // all calls fail with it after a power cut
+	flushErr error    // of the first failed flush, which stays
+	started  []func() // by Start, and not submitted yet
 }
 
 var (

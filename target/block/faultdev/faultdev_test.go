@@ -31,6 +31,13 @@ func TestConformance(t *testing.T) {
 			}
 			return d
 		})
+		blocktest.Run(t, func(t *testing.T, readOnly bool) block.Device {
+			d := newDevice(t, memdev.Options{ReadOnly: readOnly})
+			if volatile {
+				d.Volatile()
+			}
+			return faultdev.Starter{Device: d}
+		})
 	}
 }
 

@@ -62,6 +62,7 @@ var (
 	_ block.Mapper      = (*Device)(nil)
 	_ block.NowReader   = (*Device)(nil)
 	_ block.ForceWriter = (*Device)(nil)
+	_ block.Starter     = (*Device)(nil)
 )
 
 // Open opens the regular file at path, whose size must be a multiple of the
@@ -218,6 +219,22 @@ func (d *Device) WriteForced(p []byte, off int64) (n int, err error) {
 		return err
 	}, d.sync)
 	return n, errno.Wrap(err)
+}
+
+// CanStart implements block.Starter: there is nothing to wait for without a worker
+// but direct I/O.
+func (d *Device) CanStart() bool { return d.direct != nil }
+
+// Start implements block.Starter.
+func (d *Device) Start(x *block.Transfer) bool {
+	return d.direct != nil && d.direct.Start(d.Info(), x, &d.flush, d.sync)
+}
+
+// Submit implements block.Starter.
+func (d *Device) Submit() {
+	if d.direct != nil {
+		d.direct.Submit()
+	}
 }
 
 // Unmap implements block.Device by punching a hole.

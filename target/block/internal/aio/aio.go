@@ -48,7 +48,8 @@ type File struct {
 	free     chan *request // those not in use
 
 	mu      sync.Mutex
-	pending []*controlBlock // to be submitted by whoever put the first one in
+	pending []*controlBlock // to be submitted by whoever put the first one in, or by Submit
+	spare   []*controlBlock // memory for another such list, of Submit
 
 	reaping sync.Mutex // held while events are taken
 }
@@ -64,6 +65,9 @@ type request struct {
 	// no order for Go.
 	result atomic.Int64
 	batch  []*controlBlock // memory for a list of pending ones
+	// call is who wants to know of a request that was started, in place of done.
+	// It is atomic like result.
+	call atomic.Pointer[func(error)]
 }
 
 // New returns a File that does I/O on f, for which f must stay open. Where the
@@ -179,9 +183,7 @@ func (f *File) call(op uint16, p []byte, off int64) (int, error) {
 // there is without an error, the rest is for a blocking call, which finds out
 // why.
 func (f *File) transfer(r *request, op uint16, p []byte, off int64) (int, error) {
-	r.p = p
-	r.pin.Pin(&p[0])
-	r.block.transfer(op, p, off)
+	r.set(op, p, off)
 	if f.enqueue(r) {
 		// Let others that are about to ask for I/O do so.
 		runtime.Gosched()
@@ -190,6 +192,18 @@ func (f *File) transfer(r *request, op uint16, p []byte, off int64) (int, error)
 	<-r.done
 	r.pin.Unpin()
 	r.p = nil
+	return f.result(r)
+}
+
+// set makes r a request.
+func (r *request) set(op uint16, p []byte, off int64) {
+	r.p = p
+	r.pin.Pin(&p[0])
+	r.block.transfer(op, p, off)
+}
+
+// result returns what came of a request.
+func (f *File) result(r *request) (int, error) {
 	result := r.result.Load()
 	if result >= 0 {
 		return int(result), nil
@@ -199,7 +213,7 @@ func (f *File) transfer(r *request, op uint16, p []byte, off int64) (int, error)
 		return 0, nil
 	}
 	name := "read"
-	if op == opWrite {
+	if r.block.op == opWrite {
 		name = "write"
 	}
 	return 0, &os.PathError{Op: name, Path: f.f.Name(), Err: e}
@@ -214,13 +228,18 @@ func (f *File) enqueue(r *request) (first bool) {
 	return len(f.pending) == 1
 }
 
-// submit starts what is pending; r is the first of it. What the kernel refuses
-// ends with nothing done.
+// submit starts what is pending; r is the first of it.
 func (f *File) submit(r *request) {
 	f.mu.Lock()
 	batch := f.pending
 	f.pending, r.batch = r.batch[:0], batch
 	f.mu.Unlock()
+	f.give(batch)
+	f.reap()
+}
+
+// give gives requests to the kernel. Those that it refuses end with nothing done.
+func (f *File) give(batch []*controlBlock) {
 	for len(batch) > 0 {
 		n, err := f.kernel.submit(batch)
 		if err != nil || n == 0 {
@@ -229,28 +248,36 @@ func (f *File) submit(r *request) {
 		}
 		batch = batch[n:]
 	}
-	f.reap()
 }
 
-// reap wakes those whose requests are done.
+// reap ends the requests that are done.
 func (f *File) reap() {
-	if f.kernel.empty() {
-		return
-	}
-	f.reaping.Lock()
-	defer f.reaping.Unlock()
-	for {
-		e, ok := f.kernel.next()
-		if !ok {
-			return
+	var events [32]event
+	for !f.kernel.empty() {
+		n := 0
+		f.reaping.Lock()
+		for n < len(events) {
+			e, ok := f.kernel.next()
+			if !ok {
+				break
+			}
+			events[n] = e
+			n++
 		}
-		f.finish(e)
+		f.reaping.Unlock()
+		for _, e := range events[:n] {
+			f.finish(e)
+		}
 	}
 }
 
-// finish wakes the one whose request e is about.
+// finish ends the request that e is about.
 func (f *File) finish(e event) {
 	r := &f.requests[e.data]
 	r.result.Store(e.result)
+	if r.call.Load() != nil {
+		f.end(r)
+		return
+	}
 	r.done <- struct{}{}
 }

@@ -6,7 +6,10 @@ import (
 	"os"
 	"unsafe"
 
+	"sanstick/target/block"
 	"sanstick/target/block/internal/aio"
+	"sanstick/target/block/internal/errno"
+	"sanstick/target/block/internal/flush"
 )
 
 // BufferSize is the size of the buffers of File.Take, in bytes: a multiple
@@ -84,6 +87,34 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 		return err
 	})
 }
+
+// Start implements block.Starter for a device that i describes, and whose writes
+// sync makes durable, in a group.
+func (f *File) Start(i block.Info, x *block.Transfer, group *flush.Group, sync func() error) bool {
+	done := func(err error) { x.Done(errno.Wrap(err)) }
+	if x.Op == block.OpFlush {
+		group.Start(sync, done)
+		return true
+	}
+	if i.Check(x.Off, int64(len(x.P))) != nil || !f.aligned(x.P) || x.Op != block.OpReadAt && i.ReadOnly {
+		return false
+	}
+	switch x.Op {
+	case block.OpReadAt:
+		return f.io.StartRead(x.P, x.Off, done)
+	case block.OpWriteAt:
+		return f.io.StartWrite(x.P, x.Off, done)
+	}
+	group.Coming()
+	ok := f.io.StartWrite(x.P, x.Off, func(err error) { group.Written(err, sync, done) })
+	if !ok {
+		group.Gone()
+	}
+	return ok
+}
+
+// Submit implements block.Starter.
+func (f *File) Submit() { f.io.Submit() }
 
 // pieces does I/O piece by piece.
 func (f *File) pieces(p []byte, off int64, io func(buf, p []byte, off int64) error) (int, error) {

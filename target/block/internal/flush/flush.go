@@ -27,8 +27,9 @@ type Group struct {
 }
 
 type round struct {
-	done chan struct{}
-	err  error
+	done  chan struct{}
+	err   error
+	calls []func(error) // of those who don't wait for done; guarded by Group.mu until the round's flush starts
 }
 
 // Write calls write, and then, if that has worked, Do. A flush that is about to
@@ -50,24 +51,77 @@ func (g *Group) Do(sync func() error) error { return g.do(sync, func() {}) }
 // do is Do; it calls joined as soon as a flush that starts from then on is one
 // that it takes.
 func (g *Group) do(sync func() error, joined func()) error {
-	g.mu.Lock()
-	if err := g.err; err != nil {
-		g.mu.Unlock()
-		joined()
-		return err
-	}
-	r := g.next
-	if r != nil {
-		g.mu.Unlock()
-		joined()
-		<-r.done
-		return r.err
-	}
-	r = &round{done: make(chan struct{})}
-	g.next = r
-	g.mu.Unlock()
+	r, first, err := g.join(nil)
 	joined()
+	switch {
+	case err != nil:
+		return err
+	case first:
+		g.run(r, sync)
+	default:
+		<-r.done
+	}
+	return r.err
+}
 
+// Start is Do for one who doesn't wait: done is called with what Do would return,
+// by another goroutine.
+func (g *Group) Start(sync func() error, done func(error)) {
+	r, first, err := g.join(done)
+	switch {
+	case err != nil:
+		go done(err)
+	case first:
+		go g.run(r, sync)
+	}
+}
+
+// Coming is for one who writes and then calls Written, whatever came of it: a
+// flush that is about to start waits, as it does for Write.
+func (g *Group) Coming() { g.coming.Add(1) }
+
+// Written goes on after Coming: if the write has worked, as Start does.
+func (g *Group) Written(err error, sync func() error, done func(error)) {
+	if err == nil {
+		g.Start(sync, done)
+	}
+	g.arrived()
+	if err != nil {
+		done(err)
+	}
+}
+
+// Gone goes on after Coming if there is no write after all.
+func (g *Group) Gone() { g.arrived() }
+
+// join returns the round whose flush will serve the caller, and whether he has to
+// run it; or the error that is kept. call, if there is one, is called in the end.
+func (g *Group) join(call func(error)) (r *round, first bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err != nil {
+		return nil, false, g.err
+	}
+	if r = g.next; r == nil {
+		r, first = &round{done: make(chan struct{})}, true
+		g.next = r
+	}
+	if call != nil {
+		r.calls = append(r.calls, call)
+	}
+	return r, first, nil
+}
+
+// run flushes for a round.
+func (g *Group) run(r *round, sync func() error) {
+	g.flush(r, sync)
+	close(r.done)
+	for _, call := range r.calls {
+		call(r.err)
+	}
+}
+
+func (g *Group) flush(r *round, sync func() error) {
 	g.running.Lock()
 	defer g.running.Unlock()
 	g.gather()
@@ -75,17 +129,16 @@ func (g *Group) do(sync func() error, joined func()) error {
 	g.next = nil // from here on, callers need a later flush
 	r.err = g.err
 	g.mu.Unlock()
-	if r.err == nil {
-		begun := time.Now()
-		r.err = sync()
-		if g.took = time.Since(begun); r.err != nil {
-			g.mu.Lock()
-			g.err = r.err
-			g.mu.Unlock()
-		}
+	if r.err != nil {
+		return
 	}
-	close(r.done)
-	return r.err
+	begun := time.Now()
+	r.err = sync()
+	if g.took = time.Since(begun); r.err != nil {
+		g.mu.Lock()
+		g.err = r.err
+		g.mu.Unlock()
+	}
 }
 
 // gather waits for others to join the round. g.running is held.

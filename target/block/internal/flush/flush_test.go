@@ -80,7 +80,7 @@ func TestWritesShareAFlush(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 10 {
 			wg.Go(func() {
-				err := g.Write(func() error { time.Sleep(time.Duration(i) * time.Second); return nil }, sync1)
+				err := g.Write(func() error { time.Sleep(time.Duration(i+1) * time.Second); return nil }, sync1)
 				if err != nil {
 					t.Error(err)
 				}
@@ -153,5 +153,76 @@ func TestWriteIsCovered(t *testing.T) {
 	wg.Wait()
 	if n := g.coming.Load(); n != 0 {
 		t.Errorf("%d writes are still expected", n)
+	}
+}
+
+// The same for those who don't wait, beside those who do.
+func TestStart(t *testing.T) {
+	var g Group
+	var written, synced atomic.Int64
+	sync1 := func() error { synced.Store(written.Load()); return nil }
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for n := range 500 {
+				done := make(chan error, 1)
+				if (n+w)%5 == 0 {
+					g.Coming()
+					g.Gone()
+				}
+				if w == 0 {
+					done <- g.Write(func() error { written.Add(1); return nil }, sync1)
+				} else if n%2 == 0 {
+					g.Coming()
+				}
+				mine := written.Add(1)
+				switch {
+				case w == 0:
+					mine = 0 // another write than that which was flushed
+				case n%2 == 0:
+					g.Written(nil, sync1, func(err error) { done <- err })
+				default:
+					g.Start(sync1, func(err error) { done <- err })
+				}
+				err := <-done
+				if got := synced.Load(); err != nil || got < mine {
+					t.Errorf("write %d acknowledged, only %d synced, %v", mine, got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := g.coming.Load(); n != 0 {
+		t.Errorf("%d writes are still expected", n)
+	}
+}
+
+// A failed flush is what all are told who asked for it, and all later ones.
+func TestStartFails(t *testing.T) {
+	var g Group
+	want := errors.New("test")
+	runs := 0
+	fail := func() error { runs++; return want }
+	told := make(chan error, 10)
+	g.Start(fail, func(err error) { told <- err })
+	if err := <-told; !errors.Is(err, want) {
+		t.Errorf("first: got %v", err)
+	}
+	g.Start(fail, func(err error) { told <- err })
+	g.Coming()
+	g.Written(nil, fail, func(err error) { told <- err })
+	for range 2 {
+		if err := <-told; !errors.Is(err, want) {
+			t.Errorf("later: got %v", err)
+		}
+	}
+	other := errors.New("write")
+	g.Coming()
+	g.Written(other, fail, func(err error) { told <- err })
+	if err := <-told; !errors.Is(err, other) {
+		t.Errorf("a write that failed: got %v", err)
+	}
+	if runs != 1 {
+		t.Errorf("%d flushes, want 1", runs)
 	}
 }
