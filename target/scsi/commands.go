@@ -1,6 +1,10 @@
 package scsi
 
-import "slices"
+import (
+	"slices"
+
+	"sanstick/target/block"
+)
 
 // flags say which checks and rules apply to a command.
 type flags uint
@@ -76,6 +80,9 @@ type command struct {
 	// quick does the command if that needs no waiting, with its range locked and
 	// its buffer there; false means that it would. nil = never.
 	quick func(*Task) (Result, bool)
+	// op says what the device has to do for it, if that is all there is to do, for
+	// those who don't wait; false if it isn't. nil = it never is.
+	op func(*Task, *block.Transfer, Allocator) bool
 	// frees, of a command that writes, tells at its Run whether it can't take
 	// space from behind a thin unit. nil = it may.
 	frees func(*Task) bool

@@ -9,6 +9,7 @@ func blockCommands() []command {
 		flags:     extent | transfers,
 		sharing:   sharedReads,
 		run:       (*Task).read,
+		op:        (*Task).opRead,
 		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (6)",
@@ -17,6 +18,7 @@ func blockCommands() []command {
 		flags:     extent | transfers | writes,
 		want:      (*Task).wantBlocks,
 		run:       (*Task).write,
+		op:        (*Task).opWrite,
 	}, {
 		name:      "READ CAPACITY (10)",
 		usage:     []byte{0x25, 0, 0, 0, 0, 0, 0, 0, 0, control},
@@ -34,6 +36,7 @@ func blockCommands() []command {
 		sharing:   sharedReads,
 		types:     anyType,
 		run:       (*Task).read,
+		op:        (*Task).opRead,
 		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (10)",
@@ -43,6 +46,7 @@ func blockCommands() []command {
 		flags:     extent | transfers | writes,
 		want:      (*Task).wantBlocks,
 		run:       (*Task).write,
+		op:        (*Task).opWrite,
 	}, {
 		name:      "VERIFY (10)",
 		usage:     []byte{0x2f, 0x16, all, all, all, all, 0, all, all, control},
@@ -58,6 +62,7 @@ func blockCommands() []command {
 		ignored: []byte{1: 0x04, 6: groupNumber}, // SYNC_NV
 		flags:   extent,
 		run:     (*Task).synchronizeCache,
+		op:      (*Task).opFlush,
 	}, {
 		name:      "WRITE SAME (10)",
 		usage:     []byte{0x41, 0x08, all, all, all, all, 0, all, all, control},
@@ -84,6 +89,7 @@ func blockCommands() []command {
 		flags:     extent | transfers,
 		sharing:   sharedReads,
 		run:       (*Task).read,
+		op:        (*Task).opRead,
 		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (16)",
@@ -93,6 +99,7 @@ func blockCommands() []command {
 		flags:     extent | transfers | writes,
 		want:      (*Task).wantBlocks,
 		run:       (*Task).write,
+		op:        (*Task).opWrite,
 	}, {
 		name:      "VERIFY (16)",
 		usage:     []byte{0x8f, 0x16, all, all, all, all, all, all, all, all, all, all, all, all, 0, control},
@@ -108,6 +115,7 @@ func blockCommands() []command {
 		ignored: []byte{1: 0x04, 14: groupNumber}, // SYNC_NV
 		flags:   extent,
 		run:     (*Task).synchronizeCache,
+		op:      (*Task).opFlush,
 	}, {
 		name:      "WRITE SAME (16)",
 		usage:     []byte{0x93, 0x09, all, all, all, all, all, all, all, all, all, all, all, all, 0, control},
@@ -134,6 +142,7 @@ func blockCommands() []command {
 		sharing:   sharedReads,
 		types:     anyType,
 		run:       (*Task).read,
+		op:        (*Task).opRead,
 		quick:     (*Task).readNow,
 	}, {
 		name:      "WRITE (12)",
@@ -143,6 +152,7 @@ func blockCommands() []command {
 		flags:     extent | transfers | writes,
 		want:      (*Task).wantBlocks,
 		run:       (*Task).write,
+		op:        (*Task).opWrite,
 	}, {
 		name:      "VERIFY (12)",
 		usage:     []byte{0xaf, 0x16, all, all, all, all, all, all, all, all, 0, control},

@@ -47,7 +47,7 @@ func newSizedRig(t testing.TB, size int64, m memdev.Options, o UnitOptions) *rig
 		t.Fatal(err)
 	}
 	r := &rig{mem: mem, fault: faultdev.New(mem)}
-	r.unit = newTestUnit(t, r.fault, "one", o)
+	r.unit = newTestUnit(t, faultdev.Starter{Device: r.fault}, "one", o)
 	r.dev = NewDevice(testName)
 	if err := r.dev.Attach(0, r.unit); err != nil {
 		t.Fatal(err)

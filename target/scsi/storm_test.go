@@ -34,7 +34,7 @@ func TestStorm(t *testing.T) {
 				if commands.find([16]byte(cdb(c.cdb))).flags&repairs != 0 && rng.IntN(20) > 0 && !r.unit.unready().failed() {
 					continue // not too often: it keeps all others out
 				}
-				got := n.NewTask([8]byte{}, cdb(c.cdb)).Run(c.out, nil)
+				got := runOrStart(n.NewTask([8]byte{}, cdb(c.cdb)), c.out, rng.IntN(2) == 0)
 				if got.Status != Good && got.Status != CheckCondition {
 					t.Errorf("%s: %v", name, got.Status)
 				}

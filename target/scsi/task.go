@@ -34,6 +34,7 @@ type Task struct {
 	alloc Allocator
 	in    []byte // the buffer of a command that transfers blocks to the initiator
 
+	begun      underway
 	cancelling cancelling
 }
 

@@ -51,6 +51,7 @@ type UnitOptions struct {
 type Unit struct {
 	dev       block.Device
 	nowReader block.NowReader // dev, if it is one; else nil
+	starter   block.Starter   // dev, if it is one that can; else nil
 	o         UnitOptions
 
 	size     atomic.Int64  // as the initiators know it, in bytes
@@ -123,6 +124,9 @@ func NewUnit(dev block.Device, o UnitOptions) (*Unit, error) {
 	}
 	u := &Unit{dev: dev, o: o, paths: make(map[*path]struct{}), stopped: make(chan struct{})}
 	u.nowReader, _ = dev.(block.NowReader)
+	if s, ok := dev.(block.Starter); ok && s.CanStart() {
+		u.starter = s
+	}
 	u.stop = sync.OnceFunc(func() { close(u.stopped) })
 	u.size.Store(i.Size)
 	u.reservations.keeper = keeper{store: o.State, naa: o.Identity.NAA}
