@@ -59,6 +59,7 @@ func (s *session) receive(h *pdu.BHS, ahs []byte) error {
 	s.w.wait()
 	if h.Opcode() != pdu.OpSCSICommand {
 		s.w.hurry() // this may take a while
+		s.scheduleNow()
 	}
 	b := &body{r: s.r}
 	switch h.Opcode() {

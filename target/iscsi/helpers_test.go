@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sanstick/target/block"
 	"sanstick/target/block/faultdev"
 	"sanstick/target/block/memdev"
 	"sanstick/target/iscsi"
@@ -46,6 +47,17 @@ func start(t *testing.T, o iscsi.Options) *bench {
 // startWith is start, with something done to the server before it serves.
 func startWith(t *testing.T, o iscsi.Options, prepare func(*iscsi.Server)) *bench {
 	t.Helper()
+	return serve(t, o, prepare, func(d *faultdev.Device) block.Device { return d })
+}
+
+// startStarters is start, with disks for which no worker has to wait.
+func startStarters(t *testing.T, o iscsi.Options) *bench {
+	t.Helper()
+	return serve(t, o, func(*iscsi.Server) {}, func(d *faultdev.Device) block.Device { return faultdev.Starter{Device: d} })
+}
+
+func serve(t *testing.T, o iscsi.Options, prepare func(*iscsi.Server), present func(*faultdev.Device) block.Device) *bench {
+	t.Helper()
 	if o.LogoutGrace == 0 {
 		o.LogoutGrace = 50 * time.Millisecond // most tests leave without a word
 	}
@@ -59,7 +71,7 @@ func startWith(t *testing.T, o iscsi.Options, prepare func(*iscsi.Server)) *benc
 		}
 		disk := faultdev.New(mem)
 		serial := fmt.Sprint("TEST-", i)
-		u, err := scsi.NewUnit(disk, scsi.UnitOptions{Identity: scsi.Identity{Serial: serial, NAA: scsi.NAAFromUUID(serial)}})
+		u, err := scsi.NewUnit(present(disk), scsi.UnitOptions{Identity: scsi.Identity{Serial: serial, NAA: scsi.NAAFromUUID(serial)}})
 		if err != nil {
 			t.Fatal(err)
 		}

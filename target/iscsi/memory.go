@@ -50,6 +50,7 @@ func (s *session) takeFirst(n int) bool {
 	if s.srv.memory.first.tryAcquire(&s.firstAccount, int64(n)) {
 		return true
 	}
+	s.scheduleNow()
 	ctx, cancel := context.WithTimeout(s.ctx, firstWait)
 	defer cancel()
 	return s.srv.memory.first.acquire(ctx, &s.firstAccount, int64(n)) == nil

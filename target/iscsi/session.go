@@ -28,7 +28,8 @@ type sessionKey struct {
 // session is a session in the full-feature phase and its one connection.
 //
 // Its goroutines: the connection's own reads and dispatches; one writes
-// (writer); workers run commands; task management functions wait on
+// (writer); workers run commands, or start them, and one takes back what was
+// started (finisher); task management functions wait on
 // goroutines of their own. serve returns when all have ended.
 type session struct {
 	srv    *Server
@@ -51,15 +52,16 @@ type session struct {
 	sendLimit          atomic.Int32 // MaxRecvDataSegmentLength of the initiator
 
 	// Of the reader only.
-	p       login.Params
-	r       *pdu.Reader
-	meter   *meter              // what r reads from
-	slab    []taskPair          // tasks to be used
-	spare   []*taskPair         // tasks to be used again
-	held    map[uint32]*heldPDU // came before their turn, by CmdSN
-	heldLen int                 // bytes of their data
-	tried   int                 // bytes of answers that were left to send later
-	text    textExchange
+	p           login.Params
+	r           *pdu.Reader
+	meter       *meter              // what r reads from
+	slab        []taskPair          // tasks to be used
+	spare       []*taskPair         // tasks to be used again
+	held        map[uint32]*heldPDU // came before their turn, by CmdSN
+	heldLen     int                 // bytes of their data
+	tried       int                 // bytes of answers that were left to send later
+	unscheduled bool                // something was left to scheduleNow
+	text        textExchange
 
 	inside   atomic.Bool // the reader is at a request, not between two
 	knowsNOP atomic.Bool // the initiator has sent a NOP-Out
@@ -70,14 +72,18 @@ type session struct {
 	handover  chan *task          // to idle workers
 	// What the session has of the server's memory.
 	inAccount, outAccount, firstAccount account
-	wg                                  sync.WaitGroup // workers and task management
+	wg                                  sync.WaitGroup // workers, tasks that were started, and task management
+	finisher                            finisher
 
 	mu         sync.Mutex
 	tasks      map[uint32]*task // by initiator task tag, until they are answered
 	queue      []*task          // ready to run
 	workers    int
-	busy       map[uint64]int // of the workers, how many are at a LUN
-	idle       int            // workers that wait for a task
+	busy       perLUN // of the workers, how many are at a LUN
+	begun      perLUN // tasks that a device is at, without a worker
+	starting   bool   // a worker is starting a task
+	reading    bool   // the reader is at it, and will call scheduleNow
+	idle       int    // workers that wait for a task
 	lastTTT    uint32
 	seq        uint64      // of the next task
 	ordered    int         // tasks with the ORDERED attribute
@@ -105,7 +111,9 @@ func newSession(s *Server, nc net.Conn, portal *listening, p login.Params, t *Ta
 		held:       make(map[uint32]*heldPDU),
 		tasks:      make(map[uint32]*task),
 		handover:   make(chan *task, lunsAtOnce*s.o.Workers),
-		busy:       make(map[uint64]int),
+		busy:       make(perLUN),
+		begun:      make(perLUN),
+		finisher:   finisher{wakeUp: make(chan struct{}, 1), stop: make(chan struct{})},
 		readSpace:  semaphore.NewWeighted(int64(s.o.ReadBudget)),
 		writeSpace: s.o.WriteBudget,
 	}
@@ -133,12 +141,12 @@ func (s *session) begin(r *pdu.Reader, m *meter, statSN uint32, log *slog.Logger
 	r.MaxData = s.p.RecvLimit
 	r.HeaderDigest, r.DataDigest = s.p.HeaderDigest, s.p.DataDigest
 	s.w = newWriter(s, statSN)
-	m.drained = s.w.sendAll
+	m.drained = s.drained
 }
 
 // abandon ends a session that never began.
 func (s *session) abandon() {
-	s.finish()
+	s.remove()
 }
 
 // errLogout is how the reader says that the initiator has logged out.
@@ -149,6 +157,7 @@ var errLogout = errors.New("logged out")
 func (s *session) serve(ctx context.Context) {
 	var writing sync.WaitGroup
 	writing.Go(s.w.run)
+	writing.Go(s.finish)
 	kind := "normal"
 	if s.target == nil {
 		kind = "discovery"
@@ -168,9 +177,10 @@ func (s *session) serve(ctx context.Context) {
 	s.mu.Unlock()
 	s.abort(func(*task) bool { return true })
 	s.wg.Wait()
+	close(s.finisher.stop)
 	s.w.close()
 	writing.Wait()
-	s.finish()
+	s.remove()
 	switch {
 	case errors.Is(err, errLogout), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		s.say(slog.LevelInfo, "session ends")
@@ -226,8 +236,8 @@ func (s *session) readAll() (err error) {
 	}
 }
 
-// finish takes the session out of the world. Nothing of it runs any more.
-func (s *session) finish() {
+// remove takes the session out of the world. Nothing of it runs any more.
+func (s *session) remove() {
 	s.cancel()
 	s.conn.Close()
 	s.mu.Lock()

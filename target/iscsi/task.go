@@ -29,6 +29,8 @@ type task struct {
 	due   time.Duration // when it may run, of the target's limiter; 0 = at any time
 	state taskState
 
+	starts    bool // it need not be run by a worker, but can be started
+	broken    bool // what has become of it is unknown
 	aborted   bool
 	receiving bool          // the reader is filling out
 	gone      chan struct{} // made when somebody waits for a running task to come back
@@ -205,6 +207,8 @@ func (s *session) command(h *pdu.BHS, ahs []byte, b *body) error {
 		s.ordered++
 	}
 	t.receiving = false
+	s.reading = true
+	defer func() { s.reading = false }()
 	if s.mayTry(t) {
 		s.try(t)
 		return nil
@@ -249,7 +253,8 @@ func (s *session) advance(t *task) {
 		s.queue = append(s.queue, t)
 	}
 	t.state = queued
-	s.schedule()
+	t.starts = t.scsi.Starts()
+	s.scheduleLater(t)
 }
 
 // endGathering is for a task that was in the waiting list for space that it

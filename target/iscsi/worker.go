@@ -34,16 +34,26 @@ func (s *session) schedule() {
 	}
 }
 
-// work runs tasks until the session ends.
+// work runs tasks until the session ends. What can be started it starts, one
+// after the other, and has them begin together.
 func (s *session) work(t *task) {
+	var batch scsi.Batch
 	for t != nil {
-		if next := s.came(t, t.run()); next != nil {
-			t = next
-			s.w.hurry()
+		var next *task
+		if t.starts && s.launch(t, &batch) {
+			next = s.next()
 		} else {
-			s.w.sendAll()
-			t = s.awaitTask()
+			batch.Submit()
+			if next = s.came(t, t.run()); next != nil {
+				s.w.hurry()
+			}
 		}
+		if next == nil {
+			batch.Submit()
+			s.w.sendAll()
+			next = s.awaitTask()
+		}
+		t = next
 	}
 }
 
@@ -69,16 +79,23 @@ func (s *session) awaitTask() *task {
 func (s *session) came(t *task, res scsi.Result) (next *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := lunKey(t); s.busy[k] > 1 {
-		s.busy[k]--
-	} else {
-		delete(s.busy, k)
-	}
+	s.busy.less(lunKey(t))
+	s.back(t, res)
+	return s.nextLocked()
+}
+
+// back takes a task back that has come to an end. s.mu is held.
+func (s *session) back(t *task, res scsi.Result) {
 	if t.aborted {
 		s.aborted(t)
 	} else {
 		s.answer(t, res, true)
 	}
+}
+
+// nextLocked returns the next task for a worker; if there is none the worker is
+// idle. s.mu is held.
+func (s *session) nextLocked() (next *task) {
 	if next = s.nextReady(); next == nil {
 		s.workers--
 		s.srv.workers.Add(-1)
@@ -104,6 +121,9 @@ const maxParameters = 64 << 10
 // run has package scsi do the command. If that panics, the session ends: what
 // was done is unknown, and the initiator must find out.
 func (t *task) run() (res scsi.Result) {
+	if t.broken {
+		return t.scsi.Refuse(abortedCommand, 0x44, 0)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			t.s.srv.panicked(t.s.log, r)
@@ -197,18 +217,33 @@ func (s *session) nextReady() *task {
 				continue
 			}
 		}
-		if s.busy[lunKey(t)] < s.srv.o.Workers && s.mayRun(t) {
-			s.queue = slices.Delete(s.queue, i, i+1)
-			s.busy[lunKey(t)]++
-			t.state = running
-			return t
+		if !s.hasRoom(t) || !s.mayRun(t) {
+			continue
 		}
+		s.queue = slices.Delete(s.queue, i, i+1)
+		if t.starts {
+			s.begun[lunKey(t)]++
+			s.starting = true
+		} else {
+			s.busy[lunKey(t)]++
+		}
+		t.state = running
+		return t
 	}
 	return nil
 }
 
 // lunKey is the LUN of a task, for session.busy.
 func lunKey(t *task) uint64 { return binary.BigEndian.Uint64(t.cmd.LUN[:]) }
+
+// perLUN counts tasks by their LUN.
+type perLUN map[uint64]int
+
+func (c perLUN) less(lun uint64) {
+	if c[lun]--; c[lun] <= 0 {
+		delete(c, lun)
+	}
+}
 
 // mayRun applies the task attributes (SAM-5 section 8): nothing overtakes an
 // ORDERED task, and it overtakes nothing, except by HEAD OF QUEUE.

@@ -89,8 +89,14 @@ func (w *writer) send(it item) {
 func (w *writer) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for !w.failed && (len(w.queue) >= maxQueued || w.bytes >= maxQueuedBytes) {
+	for first := true; !w.failed && (len(w.queue) >= maxQueued || w.bytes >= maxQueuedBytes); first = false {
 		w.wake()
+		if first {
+			w.mu.Unlock()
+			w.s.scheduleNow()
+			w.mu.Lock()
+			continue
+		}
 		w.room.Wait()
 	}
 }
