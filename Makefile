@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # are fetched without being installed (imagebuild/apt).
 RUN_PACKAGES  := ca-certificates qemu-system-x86 qemu-utils qemu-block-extra ipxe-qemu libiscsi-bin
 TEST_PACKAGES := gcc libc6-dev btrfs-progs cryptsetup-bin dosfstools e2fsprogs exfatprogs f2fs-tools gdisk grub-common grub-pc-bin iproute2 mount mtools ntfs-3g ovmf qemu-system-common sbsigntool tgt xfsprogs xorriso zstd
-BENCH_PACKAGES := tgt iperf3
+BENCH_PACKAGES := tgt iperf3 fio
 CONFORMANCE_PACKAGES := tshark wireshark-common
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 

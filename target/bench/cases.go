@@ -13,6 +13,7 @@ type benchCase struct {
 const (
 	randomRead   = "4 KiB random read, QD 32"
 	streamRead   = "256 KiB sequential read, QD 16"
+	groupCommit  = "4 KiB random write FUA, QD 16, ext4"
 	plainRandom  = "4 KiB random read, QD 32, own load"
 	digestRandom = "4 KiB random read, QD 32, digests"
 	plainStream  = "256 KiB sequential read, QD 16, own load"
@@ -43,7 +44,7 @@ func cases() []benchCase {
 		{"4 KiB random read, QD 32, ext4", ext4, ownLoad{depth: 32, size: 4 * k, random: true}, 0, 0},
 		{"4 KiB random write, QD 32, ext4", ext4, ownLoad{depth: 32, size: 4 * k, random: true, writes: 100}, 0, 0},
 		{"256 KiB sequential read, QD 16, ext4", ext4, ownLoad{depth: 16, size: 256 * k}, 0, 0},
-		{"4 KiB random write FUA, QD 16, ext4", ext4, ownLoad{depth: 16, size: 4 * k, random: true, writes: 100, fua: true}, 2, 5},
+		{groupCommit, ext4, ownLoad{depth: 16, size: 4 * k, random: true, writes: 100, fua: true}, 2, 5},
 		{"4 KiB write and flush, QD 16, ext4", ext4, ownLoad{depth: 16, size: 4 * k, random: true, writes: 100, flush: 1}, 2, 5},
 		{"4 KiB sequential write, flushed every 16, ext4", ext4, qemuBench{depth: 16, size: 4 * k, write: true, flush: 16}, 0, 0},
 		{"4 KiB random read, QD 32, page cache", cached, ownLoad{depth: 32, size: 4 * k, random: true}, 0, 0},

@@ -24,6 +24,7 @@ type result struct {
 type comparison struct {
 	results         []result
 	loopback        []float64 // bytes a second of iperf3, by round
+	disk            []float64 // durable writes a second of fio, by round
 	oursRSS, tgtRSS int       // the most memory that the targets had, in KiB
 	more            *extras   // nil if it wasn't asked for
 }
@@ -48,6 +49,7 @@ func compare(ctx context.Context, o *options, chosen []benchCase) (*comparison, 
 		return nil, err
 	}
 	var peers [2]*peer
+	var disk string
 	for i, name := range []string{"ours", "tgt"} {
 		f, err := newFiles(o.dir, name)
 		defer f.remove()
@@ -55,6 +57,7 @@ func compare(ctx context.Context, o *options, chosen []benchCase) (*comparison, 
 			return nil, err
 		}
 		if i == 0 {
+			disk = f[ext4]
 			peers[0], err = startOurs(ctx, program, f)
 		} else {
 			peers[1], err = startTgt(ctx, f)
@@ -69,7 +72,7 @@ func compare(ctx context.Context, o *options, chosen []benchCase) (*comparison, 
 		c.results = append(c.results, result{benchCase: bc})
 	}
 	for round := range o.rounds {
-		if err := c.round(ctx, o, round, peers); err != nil {
+		if err := c.round(ctx, o, round, peers, disk); err != nil {
 			return nil, err
 		}
 	}
@@ -85,8 +88,9 @@ func compare(ctx context.Context, o *options, chosen []benchCase) (*comparison, 
 	return c, err
 }
 
-// round runs each case on each target once. Who is first changes.
-func (c *comparison) round(ctx context.Context, o *options, n int, peers [2]*peer) error {
+// round runs each case on each target once. Who is first changes. disk is a file on
+// the real disk.
+func (c *comparison) round(ctx context.Context, o *options, n int, peers [2]*peer, disk string) error {
 	d := time.Duration(o.seconds * float64(time.Second))
 	if c.find(streamRead) != nil {
 		rate, err := iperf(ctx, d)
@@ -94,6 +98,13 @@ func (c *comparison) round(ctx context.Context, o *options, n int, peers [2]*pee
 			return err
 		}
 		c.loopback = append(c.loopback, rate)
+	}
+	if c.find(groupCommit) != nil {
+		iops, err := fio(ctx, disk, d)
+		if err != nil {
+			return err
+		}
+		c.disk = append(c.disk, iops)
 	}
 	order := peers[:]
 	if n%2 == 1 {

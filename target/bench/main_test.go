@@ -36,13 +36,15 @@ func TestWants(t *testing.T) {
 	x := result{benchCase: benchCase{name: "x", least: 2, aim: 3}, ours: []sample{{outcome: outcome{iops: 50}}}, tgt: []sample{{outcome: outcome{iops: 20}}}}
 	stream := result{benchCase: benchCase{name: streamRead}, ours: []sample{{outcome: outcome{iops: 1000, size: 1000}}}, tgt: []sample{{outcome: outcome{iops: 1}}}}
 	many := result{benchCase: benchCase{name: "many"}, ours: []sample{{outcome: outcome{least: 0.7, most: 1.1}}}, tgt: []sample{{}}}
-	c := comparison{results: []result{x, stream, many}, loopback: []float64{1e6}, more: &extras{
+	group := result{benchCase: benchCase{name: groupCommit}, ours: []sample{{outcome: outcome{iops: 1}}}, tgt: []sample{{outcome: outcome{iops: 100}}}}
+	c := comparison{results: []result{x, stream, many, group}, loopback: []float64{1e6}, disk: []float64{180}, more: &extras{
 		idle: [2]int{40 << 10, 8 << 10}, allocations: 0.3, slow: []float64{0.5}, limits: []limitRun{{flag: "iops=10", size: 512, want: 10, got: 10.4}},
 	}}
 	got := c.wantedTable()
 	for _, want := range []string{
 		"| x, ratio to tgt | 2.00x | 3.00x | 2.50x | met |",
 		"ratio to iperf3 | - | 0.90x | 1.00x | aim reached |",
+		"ratio of the disk itself (fio, no network) to tgt | - | - | 1.80x | met |",
 		"| 0.80, 1.20 | - | 0.70, 1.10 | **missed** |",
 		"| allocations for a 4 KiB read | at most 0.200 | 0.000 | 0.300 | **missed** |",
 		"| at most 64 MiB | 32 MiB | 40 MiB | met |",

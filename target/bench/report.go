@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -30,6 +29,9 @@ func report(ctx context.Context, o *options, c *comparison, took time.Duration) 
 	fmt.Fprintf(&b, "\nMost memory: targetd %d MiB (with %d MiB of it a RAM disk), tgt %d MiB.\n", c.oursRSS>>10, lunSize>>20, c.tgtRSS>>10)
 	if len(c.loopback) > 0 {
 		fmt.Fprintf(&b, "The limit of loopback: iperf3 moves %.0f MB/s in one stream (median of as many runs, between the others).\n", middleOf(c.loopback)/1e6)
+	}
+	if len(c.disk) > 0 {
+		fmt.Fprintf(&b, "The limit of the disk: fio, without a network and a target, writes %.1f k blocks of 4 KiB a second and has them on stable storage, %d at a time and a flush after them.\n", middleOf(c.disk)/1e3, groupDepth)
 	}
 	fmt.Fprintf(&b, "\n## How\n\n| case | backing | made by |\n|---|---|---|\n")
 	for _, r := range c.results {
@@ -120,30 +122,4 @@ func machine(ctx context.Context) string {
 	}
 	return fmt.Sprintf("%s, %s, %d cores of %s, Linux %s, %s, tgt %s, commit %s", time.Now().UTC().Format(time.DateOnly),
 		runtime.GOARCH, runtime.NumCPU(), model, first("uname", "-r"), runtime.Version(), first("tgtd", "-V"), first("git", "rev-parse", "--short", "HEAD"))
-}
-
-// iperf returns how many bytes a second loopback moves in one TCP stream.
-func iperf(ctx context.Context, d time.Duration) (rate float64, err error) {
-	addr, err := freeAddr()
-	if err != nil {
-		return 0, err
-	}
-	_, port, _ := strings.Cut(addr, ":")
-	ctx, cancel := context.WithTimeout(ctx, d+30*time.Second)
-	defer cancel()
-	server := exec.CommandContext(ctx, "iperf3", "-s", "-1", "-p", port)
-	if err := server.Start(); err != nil {
-		return 0, fmt.Errorf("cannot run iperf3: %w", err)
-	}
-	defer server.Wait()
-	defer server.Process.Kill()
-	time.Sleep(300 * time.Millisecond) // asking whether it listens would use up its one client
-	seconds := strconv.Itoa(max(1, int(d/time.Second)))
-	out, err := exec.CommandContext(ctx, "iperf3", "-c", "127.0.0.1", "-p", port, "-t", seconds, "-f", "m").CombinedOutput()
-	m := regexp.MustCompile(`([\d.]+) Mbits/sec.*receiver`).FindSubmatch(out)
-	if err != nil || m == nil {
-		return 0, fmt.Errorf("cannot run iperf3: %v: %s", err, out)
-	}
-	mbit, err := strconv.ParseFloat(string(m[1]), 64)
-	return mbit * 1e6 / 8, err
 }

@@ -56,6 +56,13 @@ func (c *comparison) wants() (all []want) {
 		found := middleOf(ratios)
 		all = append(all, want{streamRead + ", ratio to iperf3", "-", "0.90x", fmt.Sprintf("%.2fx", found), true, found >= 0.9})
 	}
+	if r := c.find(groupCommit); r != nil {
+		var ratios []float64
+		for i, s := range r.tgt {
+			ratios = append(ratios, c.disk[i]/s.iops)
+		}
+		all = append(all, want{groupCommit + ": ratio of the disk itself (fio, no network) to tgt", "-", "-", fmt.Sprintf("%.2fx", middleOf(ratios)), true, false})
+	}
 	for _, d := range [][2]string{{plainRandom, digestRandom}, {plainStream, digestStream}} {
 		plain, digests := c.find(d[0]), c.find(d[1])
 		if plain == nil || digests == nil {
