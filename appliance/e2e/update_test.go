@@ -78,6 +78,25 @@ func TestUpdate(t *testing.T) {
 	m.comesBack(t, u, noKexec, u.version(t, "v3", time.Unix(3000, 0), panics))
 }
 
+// TestUpdateSecureBoot does the same where the firmware runs only what is signed: a
+// new version that the running kernel starts itself, and one that panics.
+func TestUpdateSecureBoot(t *testing.T) {
+	u := newUpdates(t, goodTOML)
+	u.bus = qemu.Virtio
+	u.firmware = qemu.SecureBoot
+	m := u.start(t)
+	m.booted(t, qemu.SecureBoot)
+	m.goes(t, u, "", func(status.Snapshot) {
+		if m.byFirmware(t) {
+			t.Error("it was started by the firmware")
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	m.comesBack(t, u, "", u.versionOf(t, nil, "v3", time.Unix(3000, 0), panics))
+}
+
 // start switches the machine on, with something on its LUN.
 func (u *updates) start(t *testing.T) *machine {
 	t.Helper()

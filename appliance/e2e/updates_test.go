@@ -25,6 +25,7 @@ import (
 
 	"sanstick/appliance/status"
 	"sanstick/appliance/update"
+	"sanstick/imagebuild/verify"
 )
 
 // file is one that goes into an initramfs.
@@ -309,6 +310,9 @@ func (u *updates) clean(t *testing.T) map[string]string {
 		if out := strings.TrimSpace(run(t, "fsck.fat", "-n", volume)); strings.Count(out, "\n") != 1 {
 			t.Errorf("fsck.fat of partition %d complains:\n%s", part, out)
 		}
+	}
+	if r, err := verify.Check(c.stick); err != nil || len(r.Wrong) > 0 {
+		t.Errorf("imagebuild verify: %v, wrong are %q", err, r.Wrong)
 	}
 	versions := map[string]string{}
 	for _, slot := range []string{"a", "b"} {
