@@ -103,11 +103,21 @@ func (s *session) alone() bool {
 	return len(s.tasks) == 1
 }
 
-// next returns the next task for a worker that has started one, nil if there is none.
-func (s *session) next() *task {
+// another returns the next task for a worker that has started one. If there is none
+// it returns nil, and the worker has to call next when that has begun.
+func (s *session) another() *task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.starting = false
+	t := s.nextReady()
+	s.schedule()
+	return t
+}
+
+// next returns the next task for a worker; if there is none it is idle.
+func (s *session) next() *task {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.nextLocked()
 }
 

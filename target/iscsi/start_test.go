@@ -258,3 +258,46 @@ func TestStartedOrder(t *testing.T) {
 	b.answers(c, under)
 	same(t, "last write", bytes.Repeat([]byte{4}, 512), b.onDisk(0, 0, 512))
 }
+
+// stuck is a disk that takes nothing more: Submit waits.
+type stuck struct {
+	faultdev.Starter
+	open chan struct{}
+}
+
+func (d stuck) Submit() {
+	<-d.open
+	d.Starter.Submit()
+}
+
+// A disk that doesn't take what is started holds up nobody else.
+func TestStartedIsNotTaken(t *testing.T) {
+	open := make(chan struct{})
+	b := serve(t, iscsi.Options{}, func(*iscsi.Server) {}, func(d *faultdev.Device) block.Device {
+		return stuck{faultdev.Starter{Device: d}, open}
+	})
+	c := b.session()
+	arrived, release := b.disks[0].Hold(faultdev.Write)
+	under := map[uint32]int{}
+	for range 2 { // one is alone, and doesn't need Submit
+		itt, err := c.Start(iscsitest.Write10(0, make([]byte, 512), 512))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if under[itt] = 0; len(under) == 1 {
+			<-arrived
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // it is stuck
+	other := iscsitest.Command{LUN: 1, CDB: []byte{0x12, 0, 0, 0, 96, 0}, In: 96}
+	for range 3 {
+		if r := b.do(c, other); r.Status != 0 {
+			t.Errorf("INQUIRY of the other LUN: %+v", r)
+		}
+	}
+	b.send(c, c.NOPOut(true, []byte("there?")))
+	b.want(c, 0x20)
+	close(open)
+	release()
+	b.answers(c, under)
+}

@@ -39,21 +39,22 @@ func (s *session) schedule() {
 func (s *session) work(t *task) {
 	var batch scsi.Batch
 	for t != nil {
-		var next *task
 		if t.starts && s.launch(t, &batch) {
-			next = s.next()
+			if t = s.another(); t != nil {
+				continue
+			}
+			batch.Submit() // which may take long, and so isn't for one who is idle
+			t = s.next()
 		} else {
 			batch.Submit()
-			if next = s.came(t, t.run()); next != nil {
+			if t = s.came(t, t.run()); t != nil {
 				s.w.hurry()
 			}
 		}
-		if next == nil {
-			batch.Submit()
+		if t == nil {
 			s.w.sendAll()
-			next = s.awaitTask()
+			t = s.awaitTask()
 		}
-		t = next
 	}
 }
 
