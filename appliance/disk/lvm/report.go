@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,6 +14,12 @@ import (
 type State struct {
 	Groups []Group
 	Unused []PhysicalVolume // in no group
+}
+
+// Sees tells whether LVM has found its label on a disk.
+func (s State) Sees(path string) bool {
+	is := func(p PhysicalVolume) bool { return p.Path == path }
+	return slices.ContainsFunc(s.Unused, is) || slices.ContainsFunc(s.Groups, func(g Group) bool { return slices.ContainsFunc(g.Physical, is) })
 }
 
 // A Group is a volume group, ours or not.

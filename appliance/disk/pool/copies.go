@@ -35,9 +35,10 @@ func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 		return f.Labels
 	}
 	type answer struct {
-		label probe.Finding
-		ok    bool
-		err   error
+		label  probe.Finding
+		ok     bool
+		failed bool // to be read
+		err    error
 	}
 	answers := make([]answer, len(f.Disks))
 	var wg sync.WaitGroup
@@ -49,12 +50,12 @@ func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 			a, err := ask(ctx, m, d, m.o.AskLimit, func() (a answer) {
 				dev, err := m.o.Open(d.Path, false)
 				if err != nil {
-					return a
+					return answer{failed: true}
 				}
 				defer dev.Close()
 				dropCache(dev, mib) // that is where the metadata ends
 				a.label, a.ok, err = probe.PhysicalVolume(dev, d.Size)
-				a.ok = a.ok && err == nil
+				a.ok, a.failed = a.ok && err == nil, err != nil
 				return a
 			})
 			if err != nil {
@@ -69,13 +70,13 @@ func (m *Manager) readLabels(ctx context.Context) map[string]probe.Finding {
 		if answers[i].ok {
 			labels[d.Name] = answers[i].label
 		}
-		all = all && answers[i].err == nil
+		all = all && answers[i].err == nil && !answers[i].failed
 	}
 	m.labeled = map[string]disk.Disk{}
 	for _, d := range f.Disks {
 		m.labeled[d.Name] = d
 	}
-	m.labelsOf = "" // who didn't answer is asked again
+	m.labelsOf = "" // who didn't answer, or couldn't be read, is asked again
 	if ctx.Err() == nil && all {
 		m.labelsOf = now
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/probe"
 	"sanstick/appliance/sys"
 	"sanstick/appliance/sys/systest"
 )
@@ -225,5 +226,85 @@ func TestVerified(t *testing.T) {
 	}
 	if err := m.refresh(t.Context()); err != nil || *reports != 1 {
 		t.Errorf("after that: %v, LVM was asked %d times, want no more", err, *reports)
+	}
+}
+
+// A disk that couldn't be read is used again when it can be, though nothing tells
+// so: not even its metadata has changed.
+func TestReadableAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		bad  func(w *world) map[string]bool
+	}{
+		{"by anybody", func(w *world) map[string]bool { return w.unread }},
+		{"by LVM, once", func(w *world) map[string]bool { return w.blind }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, "ab", nil)
+			later := func() {
+				b.verify = time.Now().Add(-time.Second)
+				for name := range b.reread {
+					b.reread[name] = time.Time{}
+				}
+				b.look()
+			}
+			bad := tt.bad(b.world)
+			bad["/dev/vdb"], b.broken["/dev/vdb"] = true, true
+			b.write()
+			b.marked = "" // for some reason LVM is asked
+			later()
+			b.wants(Absent, "disk B is missing")
+			if b.verify.IsZero() {
+				t.Fatal("LVM won't be asked again")
+			}
+			later()
+			b.wants(Absent, "disk B is missing")
+			delete(bad, "/dev/vdb")
+			delete(b.broken, "/dev/vdb")
+			if b.verify.IsZero() {
+				t.Fatal("LVM won't be asked again")
+			}
+			later()
+			b.world.sync()
+			b.look()
+			b.wants(Healthy)
+			b.whole("/dev/vda", "/dev/vdb")
+			if !b.verify.IsZero() && b.verify.Sub(time.Now()) > verifyAfter {
+				t.Error("LVM will be asked again, and all can be read")
+			}
+		})
+	}
+}
+
+// So is a disk that belongs to nothing.
+func TestBlankReadableAgain(t *testing.T) {
+	w := newWorld(t, "abc")
+	m, _ := quick(w, nil)
+	if err := m.Bring(t.Context(), tank); err != nil {
+		t.Fatal(err)
+	}
+	w.unplug("c")
+	if err := m.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.unread["/dev/vdc"] = true
+	w.plug("c")
+	look := func() probe.Finding {
+		for name := range m.reread {
+			m.reread[name] = time.Time{}
+		}
+		if err := m.refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return m.known().Found["vdc"]
+	}
+	for range 2 {
+		if f := look(); f.What != probe.Unreadable {
+			t.Errorf("found %v", f)
+		}
+	}
+	delete(w.unread, "/dev/vdc")
+	if f := look(); !f.Blank {
+		t.Errorf("found %v, want it blank", f)
 	}
 }

@@ -98,7 +98,8 @@ type Manager struct {
 	woken    bool                 // a disk has begun or ceased to answer
 	pulses   map[string]pulse     // by diskKey
 	pulsesAt time.Time
-	writings int // how often disks were written to; what was seen before that says nothing
+	reread   map[string]time.Time // by kernel name: when a disk is read again that couldn't be
+	writings int                  // how often disks were written to; what was seen before that says nothing
 
 	peeking   *peek // one that goes on
 	peekSince time.Time
@@ -275,6 +276,9 @@ func (m *Manager) readLVM(ctx context.Context) error {
 		return err
 	}
 	m.marked, m.verify = mark, time.Time{}
+	if mark == "" || m.labelsOf == "" || m.overlooked(s, labels) {
+		m.verify = time.Now().Add(rereadAfter) // nothing tells when it can be read again
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.facts.Unread = nil // only who holds op reads disks
@@ -284,19 +288,38 @@ func (m *Manager) readLVM(ctx context.Context) error {
 	return nil
 }
 
+// overlooked tells whether LVM hasn't seen a disk that has its label, and that isn't
+// hidden from it. It must hold op.
+func (m *Manager) overlooked(s lvm.State, labels map[string]probe.Finding) bool {
+	hidden := m.mutePaths()
+	return slices.ContainsFunc(m.known().Disks, func(d disk.Disk) bool {
+		_, copied := m.copies[d.Name]
+		_, doubted := m.doubts[d.Name]
+		if labels[d.Name].UUID == "" || copied || doubted || slices.Contains(hidden, d.Path) {
+			return false
+		}
+		return !s.Sees(d.Path)
+	})
+}
+
 // look finds out what is on a disk, unless that is known. It waits that long for
 // the disk to answer; what it says later is noted, too.
 func (m *Manager) look(ctx context.Context, d disk.Disk, limit time.Duration) {
 	m.mu.Lock()
-	_, found := m.facts.Found[d.Name]
+	old, found := m.facts.Found[d.Name]
 	_, stamped := m.facts.Stamped[d.Name]
 	writings := m.writings
+	unreadable := found && old.What == probe.Unreadable
+	if now := time.Now(); unreadable && now.After(m.reread[d.Name]) {
+		found = false // it may be possible by now
+		m.reread = with(m.reread, d.Name, now.Add(rereadAfter))
+	}
 	m.mu.Unlock()
 	if found || stamped || ctx.Err() != nil {
 		return
 	}
 	_, _ = ask(ctx, m, d, limit, func() struct{} {
-		stamp, finding, holds := m.examine(d)
+		stamp, finding, holds := m.examine(d, !unreadable)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if writings != m.writings || !slices.Contains(m.facts.Disks, d) {
@@ -313,13 +336,18 @@ func (m *Manager) look(ctx context.Context, d disk.Disk, limit time.Duration) {
 	})
 }
 
+// rereadAfter is how long a disk that couldn't be read is left alone.
+const rereadAfter = 20 * time.Second
+
 // examine reads a disk: either it has our stamp and nothing else that matters,
 // or it is what probing says. Of a disk that isn't blank all is told that is on
 // it.
-func (m *Manager) examine(d disk.Disk) (*Stamp, probe.Finding, []probe.Finding) {
+func (m *Manager) examine(d disk.Disk, tell bool) (*Stamp, probe.Finding, []probe.Finding) {
 	f, err := m.o.Open(d.Path, false)
-	if err != nil {
+	if err != nil && tell {
 		m.o.Log.Warn("cannot look at disk", "disk", d.ID(), "error", err)
+	}
+	if err != nil {
 		return nil, probe.Finding{What: probe.Unreadable}, nil
 	}
 	defer f.Close()
@@ -329,7 +357,7 @@ func (m *Manager) examine(d disk.Disk) (*Stamp, probe.Finding, []probe.Finding) 
 		}
 	}
 	finding, err := probe.Probe(f, d.Size)
-	if err != nil {
+	if err != nil && tell {
 		m.o.Log.Warn("cannot read disk", "disk", d.ID(), "error", err)
 	}
 	if finding.Blank || err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // memDisk is a sparse disk in blocks of 4 KiB, which is also what it takes.
@@ -20,6 +22,11 @@ func (d *memDisk) ReadAt(p []byte, off int64) (int, error) {
 			d.w.mu.Unlock()
 			<-c
 			d.w.mu.Lock()
+		}
+	}
+	for path := range d.w.unread {
+		if d.w.disks[path] == d {
+			return 0, unix.EIO
 		}
 	}
 	zero(p) // most of it is blank

@@ -162,7 +162,7 @@ func TestStampUnderOtherData(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, f, _ := m.examine(d); (s != nil) != tt.stamped || f.Blank {
+		if s, f, _ := m.examine(d, true); (s != nil) != tt.stamped || f.Blank {
 			t.Errorf("%s: stamp %v, found %+v", tt.name, s, f)
 		}
 	}

@@ -44,6 +44,8 @@ type world struct {
 	seq     int             // of LVM's metadata: how often it was changed
 	writes  int             // of clients
 	broken  map[string]bool // disks that give errors
+	unread  map[string]bool // disks that can't be read
+	blind   map[string]bool // disks that LVM can't read, just now
 	scrubs  int
 	clings  bool                     // lvm doesn't forget missing disks, and says that all went well
 	compare bool                     // copies are being compared
@@ -60,7 +62,7 @@ var errPower = errors.New("power cut")
 
 func newWorld(t *testing.T, letters string) *world {
 	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1, holds: map[string]string{},
-		legs: map[string][]*worldLeg{}, numbers: map[string]string{}, broken: map[string]bool{}, size: map[string]int64{}, asked: map[string]int{}}
+		legs: map[string][]*worldLeg{}, numbers: map[string]string{}, broken: map[string]bool{}, unread: map[string]bool{}, blind: map[string]bool{}, size: map[string]int64{}, asked: map[string]int{}}
 	for _, l := range letters {
 		w.plug(string(l))
 	}
@@ -98,7 +100,7 @@ func (w *world) unplug(letter string) {
 
 func (w *world) here(path string) bool {
 	_, err := os.Stat(filepath.Join(w.sysfs, "block", strings.TrimPrefix(path, "/dev/")))
-	return err == nil && !w.hidden[path]
+	return err == nil && !w.hidden[path] && !w.unread[path] && !w.blind[path]
 }
 
 // spend uses up one change. It must hold mu.
