@@ -86,7 +86,9 @@ type Starter interface {
 	// CanStart says whether Start may ever return true.
 	CanStart() bool
 	// Start begins x, and returns at once. Later x.Done is called, once, by
-	// another goroutine, for which it must not wait. Start returns false, and
+	// whoever finds that it is done: a goroutine of the device, or one that is in
+	// Submit or another method. So it must not wait, nor take a lock that is held
+	// during such a call. Start returns false, and
 	// nothing follows, if it can't begin without waiting, or would fail: then
 	// there are the methods of Device.
 	//

@@ -59,7 +59,6 @@ func (s *session) receive(h *pdu.BHS, ahs []byte) error {
 	s.w.wait()
 	if h.Opcode() != pdu.OpSCSICommand {
 		s.w.hurry() // this may take a while
-		s.scheduleNow()
 	}
 	b := &body{r: s.r}
 	switch h.Opcode() {
@@ -147,6 +146,9 @@ func (s *session) deliver(h *pdu.BHS, ahs []byte, b *body) error {
 	op := h.Opcode()
 	if s.target == nil && op != pdu.OpTextRequest && op != pdu.OpLogout {
 		return s.refuse(h, b, pdu.RejectProtocol, !h.Immediate()) // section 4.3: a discovery session
+	}
+	if op != pdu.OpSCSICommand {
+		s.scheduleNow() // this may take a while
 	}
 	if len(ahs) > 0 && op != pdu.OpSCSICommand {
 		return s.refuse(h, b, pdu.RejectInvalidField, !h.Immediate())

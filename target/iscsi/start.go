@@ -62,18 +62,31 @@ func (s *session) finish() {
 		for _, o := range over {
 			results = append(results, o.t.end(o.err))
 		}
+		s.takeBack(over, results)
+		s.wg.Add(-len(over))
+		clear(over)
+		clear(results)
+	}
+}
+
+// takeBack answers the tasks that are over. A panic ends the session.
+func (s *session) takeBack(over []overTask, results []scsi.Result) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.srv.panicked(s.log, r)
+			s.conn.Close()
+		}
+	}()
+	func() {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		for i, o := range over {
 			s.begun.less(lunKey(o.t))
 			s.back(o.t, results[i])
 		}
 		s.schedule()
-		s.mu.Unlock()
-		s.w.sendAll()
-		s.wg.Add(-len(over))
-		clear(over)
-		clear(results)
-	}
+	}()
+	s.w.sendAll()
 }
 
 // launch starts a task. It returns false if it has to be run.
@@ -89,7 +102,6 @@ func (s *session) launch(t *task, b *scsi.Batch) bool {
 	defer s.mu.Unlock()
 	t.starts = false
 	s.begun.less(lunKey(t))
-	s.busy[lunKey(t)]++
 	s.starting = false
 	s.schedule()
 	return false
@@ -103,31 +115,41 @@ func (s *session) alone() bool {
 	return len(s.tasks) == 1
 }
 
-// another returns the next task for a worker that has started one. If there is none
-// it returns nil, and the worker has to call next when that has begun.
-func (s *session) another() *task {
+// another returns the next task for a worker that has started one: one of the same
+// LUN, which begins together with it. If there is none it returns nil, and the worker
+// has to call submitted when that has begun.
+func (s *session) another(t *task) *task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.starting = false
-	t := s.nextReady()
+	next := s.nextReady(t)
 	s.schedule()
-	return t
+	return next
 }
 
-// next returns the next task for a worker; if there is none it is idle.
-func (s *session) next() *task {
+// submitted returns the next task for a worker whose last one, t, has begun; if there
+// is none the worker is idle. It wasn't before: a device may take its time.
+func (s *session) submitted(t *task) *task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.busy.less(lunKey(t))
 	return s.nextLocked()
 }
 
-// hasRoom says whether a task is one that a worker may take, as far as the numbers
-// go. s.mu is held.
-func (s *session) hasRoom(t *task) bool {
-	if t.starts {
-		return !s.starting && s.begun[lunKey(t)] < startedAtOnce
+// hasRoom says whether a worker may take a task, as far as the numbers go; after is
+// one that it has started just now, or nil. s.mu is held.
+func (s *session) hasRoom(t, after *task) bool {
+	busy, workers := s.busy[lunKey(t)], s.srv.o.Workers
+	if !t.starts {
+		return after == nil && busy < workers
 	}
-	return s.busy[lunKey(t)] < s.srv.o.Workers
+	if s.starting || s.begun[lunKey(t)] >= startedAtOnce {
+		return false
+	}
+	if after != nil {
+		return t.cmd.LUN == after.cmd.LUN
+	}
+	return busy <= workers // one more than those who wait: it may turn out that it has to wait, too
 }
 
 // scheduleLater is schedule, for the reader: it has more to read, and what it finds
@@ -155,6 +177,12 @@ func (s *session) scheduleNow() {
 func (s *session) drained() {
 	s.scheduleNow()
 	s.w.sendAll()
+}
+
+// mayStart says whether a task need not be run. Reads that are too long for that would
+// take all of the memory that the session has for them. s.mu is held.
+func (s *session) mayStart(t *task) bool {
+	return t.scsi.Starts() && (!t.cmd.Read || int(t.cmd.EDTL) <= s.srv.o.ReadBudget/(2*startedAtOnce))
 }
 
 // start has package scsi start the command.

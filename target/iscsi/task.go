@@ -253,7 +253,7 @@ func (s *session) advance(t *task) {
 		s.queue = append(s.queue, t)
 	}
 	t.state = queued
-	t.starts = t.scsi.Starts()
+	t.starts = s.mayStart(t)
 	s.scheduleLater(t)
 }
 

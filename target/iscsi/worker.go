@@ -19,7 +19,7 @@ func (s *session) schedule() {
 			s.srv.workers.Add(-1)
 			return // the worker that the session has goes on with it
 		}
-		t := s.nextReady()
+		t := s.nextReady(nil)
 		if t == nil {
 			s.srv.workers.Add(-1)
 			return
@@ -34,17 +34,18 @@ func (s *session) schedule() {
 	}
 }
 
-// work runs tasks until the session ends. What can be started it starts, one
-// after the other, and has them begin together.
+// work runs tasks until the session ends. What can be started it starts, and has
+// those of a LUN begin together.
 func (s *session) work(t *task) {
 	var batch scsi.Batch
 	for t != nil {
 		if t.starts && s.launch(t, &batch) {
-			if t = s.another(); t != nil {
+			if next := s.another(t); next != nil {
+				t = next
 				continue
 			}
-			batch.Submit() // which may take long, and so isn't for one who is idle
-			t = s.next()
+			batch.Submit()
+			t = s.submitted(t)
 		} else {
 			batch.Submit()
 			if t = s.came(t, t.run()); t != nil {
@@ -97,7 +98,7 @@ func (s *session) back(t *task, res scsi.Result) {
 // nextLocked returns the next task for a worker; if there is none the worker is
 // idle. s.mu is held.
 func (s *session) nextLocked() (next *task) {
-	if next = s.nextReady(); next == nil {
+	if next = s.nextReady(nil); next == nil {
 		s.workers--
 		s.srv.workers.Add(-1)
 		s.idle++
@@ -204,8 +205,9 @@ func (t *task) acquireIn(space int64) bool {
 	return true
 }
 
-// nextReady takes the next task that may run out of the queue. s.mu is held.
-func (s *session) nextReady() *task {
+// nextReady takes the next task that may run out of the queue, for a worker that has
+// nothing, or that has just started another. s.mu is held.
+func (s *session) nextReady(after *task) *task {
 	early := false
 	for i, t := range s.queue {
 		if t.due > 0 {
@@ -218,14 +220,15 @@ func (s *session) nextReady() *task {
 				continue
 			}
 		}
-		if !s.hasRoom(t) || !s.mayRun(t) {
+		if !s.hasRoom(t, after) || !s.mayRun(t) {
 			continue
 		}
 		s.queue = slices.Delete(s.queue, i, i+1)
 		if t.starts {
 			s.begun[lunKey(t)]++
 			s.starting = true
-		} else {
+		}
+		if after == nil {
 			s.busy[lunKey(t)]++
 		}
 		t.state = running

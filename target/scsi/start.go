@@ -21,7 +21,11 @@ func (t *Task) Starts() bool {
 // belongs to one goroutine. The zero value is empty.
 type Batch struct {
 	units []*Unit // that are in use because of it
+	begun int     // tasks
 }
+
+// mostBegun is how many tasks wait for Submit at most: others wait for them.
+const mostBegun = 64
 
 // Start begins what Run does, without waiting for anybody. done is called, once,
 // by another goroutine, for which it must not wait, and then End has to be called.
@@ -29,16 +33,20 @@ type Batch struct {
 // stay until End; alloc may return nil.
 //
 // Submit has to follow before the caller waits for anything.
-func (b *Batch) Start(t *Task, out []byte, alloc Allocator, done func(error)) bool {
-	if !b.use(t.path.unit) || !t.path.enter() {
+func (b *Batch) Start(t *Task, out []byte, alloc Allocator, done func(error)) (ok bool) {
+	if len(b.units) > 0 && b.begun >= mostBegun || !b.use(t.path.unit) || !t.path.enter() {
 		return false
 	}
+	defer func() {
+		if !ok {
+			t.path.leave()
+		}
+	}()
 	t.out = out
-	if t.start(alloc, done) {
-		return true
+	if ok = t.start(alloc, done); ok {
+		b.begun++
 	}
-	t.path.leave()
-	return false
+	return ok
 }
 
 // use keeps a unit's device open until Submit.
@@ -60,10 +68,10 @@ func (b *Batch) Submit() {
 		u.leave()
 		b.units[i] = nil
 	}
-	b.units = b.units[:0]
+	b.units, b.begun = b.units[:0], 0
 }
 
-func (t *Task) start(alloc Allocator, done func(error)) bool {
+func (t *Task) start(alloc Allocator, done func(error)) (ok bool) {
 	if t.conflicts() {
 		return false
 	}
@@ -72,30 +80,48 @@ func (t *Task) start(alloc Allocator, done func(error)) bool {
 	if !t.command.op(t, x, alloc) {
 		return false
 	}
+	if x.Op == block.OpWriteAt && t.info.WriteCache {
+		x.Done = t.settled(done)
+	}
 	if t.command.flags&writes != 0 && !t.tryWrite() {
 		return false
 	}
-	ok := true
+	defer func() {
+		if !ok {
+			t.letGo()
+		}
+	}()
 	if t.command.flags&transfers != 0 {
-		t.begun.blocks, ok = u.tryShare(t.bytes())
+		blocks, shared := u.tryShare(t.bytes())
+		if !shared {
+			return false
+		}
+		t.begun.blocks = blocks
 	}
-	if ok && u.starter.Start(x) {
-		return true
-	}
-	t.letGo()
-	return false
+	return u.starter.Start(x)
 }
 
-// End returns the result of a task that was started, given what done was told.
+// settled is done for a write that has to be durable if an initiator wants no write
+// cache by the time when it has come back.
+func (t *Task) settled(done func(error)) func(error) {
+	u := t.path.unit
+	return func(err error) {
+		if err == nil && u.modes()&writeThrough != 0 {
+			go func() { done(u.flush(t.info)) }()
+			return
+		}
+		done(err)
+	}
+}
+
+// End returns the result of a task that was started, given what done was told. It
+// doesn't wait.
 func (t *Task) End(err error) Result {
 	defer t.path.leave()
 	defer t.letGo()
 	a := writing
 	if t.begun.transfer.Op == block.OpReadAt {
 		a = reading
-	}
-	if err == nil && t.begun.transfer.Op == block.OpWriteAt {
-		err = t.path.unit.settle(t.info) // nothing to do, unless the mode has changed meanwhile
 	}
 	r := t.done(err, a)
 	if err == nil && a == reading {

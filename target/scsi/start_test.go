@@ -179,10 +179,12 @@ func TestBatchWriteThrough(t *testing.T) {
 	if !b.Start(task, make([]byte, 1024), nil, func(err error) { done <- err }) {
 		t.Fatal("not started")
 	}
+	arrived, release := r.fault.Hold(faultdev.Write)
 	b.Submit()
-	err := <-done
+	<-arrived
 	through()
-	if got := task.End(err); got.Status != Good || r.fault.Unflushed() != 0 {
+	release()
+	if got := task.End(<-done); got.Status != Good || r.fault.Unflushed() != 0 {
 		t.Errorf("%v, %d writes are not durable", got.Status, r.fault.Unflushed())
 	}
 	if got, ok := runStarted(r.nexus.NewTask([8]byte{}, cdb("2a 00 00000001 00 0002 00")), make([]byte, 1024)); !ok || got.Status != Good || r.fault.Unflushed() != 0 {
@@ -232,5 +234,56 @@ func TestBatchFails(t *testing.T) {
 		t.Error("nobody has the unit in use before End")
 	}
 	task.End(err)
+	idle(t, r)
+}
+
+// panicking is a device that is broken.
+type panicking struct{ *memdev.Device }
+
+func (panicking) CanStart() bool             { return true }
+func (panicking) Start(*block.Transfer) bool { panic("test") }
+func (panicking) Submit()                    {}
+
+// A panic leaves nothing locked.
+func TestBatchPanic(t *testing.T) {
+	r := newRig(t, memdev.Options{}, UnitOptions{})
+	u := newTestUnit(t, panicking{r.mem}, "broken", UnitOptions{})
+	r.unit, r.dev = u, NewDevice(testName)
+	if err := r.dev.Attach(0, u); err != nil {
+		t.Fatal(err)
+	}
+	r.nexus = r.newNexus(t)
+	for _, c := range []string{"2a 00 00000001 00 0002 00", "28 00 00000001 00 0002 00"} {
+		var b Batch
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			b.Start(r.nexus.NewTask([8]byte{}, cdb(c)), make([]byte, 1024), AllocFunc(func(n int) []byte { return make([]byte, n) }), nil)
+		}()
+		b.Submit()
+		idle(t, r)
+	}
+}
+
+// There is an end to what waits for Submit.
+func TestBatchLimit(t *testing.T) {
+	r := newRig(t, memdev.Options{}, UnitOptions{})
+	var b Batch
+	done := make(chan error, mostBegun)
+	var tasks []*Task
+	for n := range mostBegun + 1 {
+		task := r.nexus.NewTask([8]byte{}, cdb("2a 00 00000001 00 0002 00"))
+		if ok := b.Start(task, make([]byte, 1024), nil, func(err error) { done <- err }); ok != (n < mostBegun) {
+			t.Fatalf("task %d was started: %v", n, ok)
+		}
+		tasks = append(tasks, task)
+	}
+	b.Submit()
+	for _, task := range tasks[:mostBegun] {
+		task.End(<-done)
+	}
 	idle(t, r)
 }
