@@ -61,7 +61,7 @@ func newDisk(t *testing.T, dir string, before []byte, block int) *disk {
 			if err != nil {
 				t.Errorf("qemu-storage-daemon: %v\n%s", err, &said)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute): // it may have much to write yet, beside others
 			t.Error("qemu-storage-daemon doesn't end")
 			cmd.Process.Kill()
 			<-ended
