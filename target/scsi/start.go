@@ -1,10 +1,6 @@
 package scsi
 
-import (
-	"slices"
-
-	"sanstick/target/block"
-)
+import "sanstick/target/block"
 
 // underway is what a task has while its device works for it.
 type underway struct {
@@ -17,11 +13,11 @@ func (t *Task) Starts() bool {
 	return !t.ended && t.command.op != nil && t.path != nil && t.path.unit.starter != nil
 }
 
-// A Batch is tasks that are started one after the other, and begin together. It
-// belongs to one goroutine. The zero value is empty.
+// A Batch is tasks of one unit that are started one after the other, and begin
+// together. It belongs to one goroutine. The zero value is empty.
 type Batch struct {
-	units []*Unit // that are in use because of it
-	begun int     // tasks
+	unit  *Unit // in use because of it; nil if nothing waits for Submit
+	begun int   // tasks
 }
 
 // mostBegun is how many tasks wait for Submit at most: others wait for them.
@@ -29,12 +25,13 @@ const mostBegun = 64
 
 // Start begins what Run does, without waiting for anybody. done is called, once,
 // by another goroutine, for which it must not wait, and then End has to be called.
-// False means that the task has to be Run. out is like that of Run, and has to
+// False means that the task has to be Run, as one of another unit than those before
+// it has to be, too. out is like that of Run, and has to
 // stay until End; alloc may return nil.
 //
 // Submit has to follow before the caller waits for anything.
 func (b *Batch) Start(t *Task, out []byte, alloc Allocator, done func(error)) (ok bool) {
-	if len(b.units) > 0 && b.begun >= mostBegun || !b.use(t.path.unit) || !t.path.enter() {
+	if b.begun >= mostBegun || !b.use(t.path.unit) || !t.path.enter() {
 		return false
 	}
 	defer func() {
@@ -51,24 +48,19 @@ func (b *Batch) Start(t *Task, out []byte, alloc Allocator, done func(error)) (o
 
 // use keeps a unit's device open until Submit.
 func (b *Batch) use(u *Unit) bool {
-	if slices.Contains(b.units, u) {
-		return true
+	if b.unit == nil && u.enter() {
+		b.unit = u
 	}
-	if !u.enter() {
-		return false
-	}
-	b.units = append(b.units, u)
-	return true
+	return b.unit == u
 }
 
 // Submit has begin what was started. It may wait for a device.
 func (b *Batch) Submit() {
-	for i, u := range b.units {
-		u.starter.Submit()
-		u.leave()
-		b.units[i] = nil
+	if b.unit != nil {
+		b.unit.starter.Submit()
+		b.unit.leave()
 	}
-	b.units, b.begun = b.units[:0], 0
+	*b = Batch{}
 }
 
 func (t *Task) start(alloc Allocator, done func(error)) (ok bool) {

@@ -287,3 +287,27 @@ func TestBatchLimit(t *testing.T) {
 	}
 	idle(t, r)
 }
+
+// A batch is of one unit: what is started on another would wait for its device.
+func TestBatchOfOneUnit(t *testing.T) {
+	a, z := newRig(t, memdev.Options{}, UnitOptions{}), newRig(t, memdev.Options{}, UnitOptions{})
+	var b Batch
+	done := make(chan error, 1)
+	start := func(r *rig) (*Task, bool) {
+		task := r.nexus.NewTask([8]byte{}, cdb("2a 00 00000001 00 0002 00"))
+		return task, b.Start(task, make([]byte, 1024), nil, func(err error) { done <- err })
+	}
+	for _, r := range [][2]*rig{{a, z}, {z, a}} {
+		task, ok := start(r[0])
+		if !ok {
+			t.Fatal("not started")
+		}
+		if _, ok := start(r[1]); ok {
+			t.Error("a task of another unit was started")
+		}
+		b.Submit()
+		task.End(<-done)
+	}
+	idle(t, a)
+	idle(t, z)
+}
