@@ -341,7 +341,7 @@ const rereadAfter = 20 * time.Second
 
 // examine reads a disk: either it has our stamp and nothing else that matters,
 // or it is what probing says. Of a disk that isn't blank all is told that is on
-// it.
+// it. What can't be read is logged if tell is set.
 func (m *Manager) examine(d disk.Disk, tell bool) (*Stamp, probe.Finding, []probe.Finding) {
 	f, err := m.o.Open(d.Path, false)
 	if err != nil && tell {
