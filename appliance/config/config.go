@@ -52,7 +52,7 @@ type Match struct {
 // The layouts of a pool.
 const (
 	LayoutSingle = "single" // one copy of the data, on one or more disks
-	LayoutMirror = "mirror" // a full copy on every disk, two or three disks
+	LayoutMirror = "mirror" // a full copy on each of two or three disks, or two copies, each on half of more
 	LayoutRAID10 = "raid10" // pairs of disks with the same on both; an even number, four or more
 	LayoutRAID5  = "raid5"  // one disk's worth of parity, three disks or more
 	LayoutRAID6  = "raid6"  // two disks' worth of parity, five disks or more

@@ -17,7 +17,7 @@ type layoutRule struct {
 
 func layoutRules() []layoutRule {
 	return []layoutRule{
-		{LayoutMirror, 2, 3, false, "a full copy on each of two or three disks", "two or three"},
+		{LayoutMirror, 2, 64, false, "a full copy on each of two or three disks, or two copies, each on half of more", "two or more"},
 		{LayoutRAID10, 4, 64, true, "pairs of disks, four disks or more", "four or more and an even number of"},
 		{LayoutRAID5, 3, 32, false, "any one of three or more disks may die", "three or more"},
 		{LayoutRAID6, 5, 32, false, "any two of five or more disks may die", "five or more"},
@@ -112,9 +112,7 @@ func (s section) layout(p *Pool, disks int, every bool) {
 	switch {
 	case every || disks == 0:
 	case layout == LayoutMirror && disks == 1:
-		s.fail("layout", `a mirror needs two or three disks, and there is one; add a disk or use layout = "single"`)
-	case layout == LayoutMirror && disks > 3:
-		s.fail("layout", "a mirror holds a full copy on each of two or three disks, and there are %d; use layout = \"raid10\", or make several pools", disks)
+		s.fail("layout", `a mirror needs two disks or more, and there is one; add a disk or use layout = "single"`)
 	case disks < r.least || disks > r.most || r.even && disks%2 != 0:
 		s.fail("layout", "%s needs %s disks, and there are %d; add or remove disks, or choose another layout", layout, r.least2, disks)
 	}

@@ -19,6 +19,7 @@ import (
 
 // A layoutRow is a pool of one layout, and a LUN on it.
 type layoutRow struct {
+	pool   string // its name
 	layout string
 	disks  []string // serial numbers
 	more   []string // that are added
@@ -28,6 +29,8 @@ type layoutRow struct {
 	// is on the fresh ones is needed.
 	away []string
 
+	promised int // MiB of another thin volume, in which nothing is; so the pool grows to all its disks
+
 	thin  bool   // it has no thick volume
 	wrote []byte // the pattern of each block that was acknowledged and flushed
 	next  int
@@ -35,10 +38,11 @@ type layoutRow struct {
 
 func layoutRows() []*layoutRow {
 	return []*layoutRow{
-		{layout: "raid10", disks: []string{"T-A", "T-B", "T-C", "T-D"}, more: []string{"T-E", "T-F", "T-G", "T-H"}, fresh: []string{"T-N", "T-O"}, away: []string{"T-B", "T-D"}},
-		{layout: "raid5", disks: []string{"V-A", "V-B", "V-C"}, fresh: []string{"V-N"}, away: []string{"V-B"}},
-		{layout: "raid6", disks: []string{"X-A", "X-B", "X-C", "X-D", "X-E"}, fresh: []string{"X-N"}, away: []string{"X-B", "X-C"}},
-		{layout: "mirror", disks: []string{"M-A", "M-B"}, more: []string{"M-C"}, fresh: []string{"M-N"}, away: []string{"M-B", "M-C"}},
+		{pool: "raid10", layout: "raid10", disks: []string{"T-A", "T-B", "T-C", "T-D"}, more: []string{"T-E", "T-F", "T-G", "T-H"}, fresh: []string{"T-N"}, away: []string{"T-B", "T-D"}},
+		{pool: "raid5", layout: "raid5", disks: []string{"V-A", "V-B", "V-C"}, fresh: []string{"V-N"}, away: []string{"V-B"}},
+		{pool: "raid6", layout: "raid6", disks: []string{"X-A", "X-B", "X-C", "X-D", "X-E"}, fresh: []string{"X-N"}, away: []string{"X-B", "X-C"}},
+		{pool: "mirror", layout: "mirror", disks: []string{"M-A", "M-B"}, more: []string{"M-C"}, fresh: []string{"M-N"}, away: []string{"M-B", "M-C"}},
+		{pool: "pairs", layout: "mirror", disks: []string{"P-A", "P-B", "P-C", "P-D"}, more: []string{"P-E", "P-F"}, fresh: []string{"P-N"}, away: []string{"P-B"}, promised: 180},
 	}
 }
 
@@ -48,23 +52,26 @@ const (
 	thickPattern   = 0xee            // that fills each LUN 1
 )
 
-func (r *layoutRow) iqn() string { return "iqn.2006-12.test.sanstick:" + r.layout }
+func (r *layoutRow) iqn() string { return "iqn.2006-12.test.sanstick:" + r.pool }
 
 // fat is the row's thick volume.
-func (r *layoutRow) fat() string { return "fat-" + r.layout }
+func (r *layoutRow) fat() string { return "fat-" + r.pool }
 
 // toml is the configuration of the row, with more in its [[pool]].
 func (r *layoutRow) toml(more string) string {
 	thick, also := "", ""
 	if !r.thin {
 		also = fmt.Sprintf(", %q", r.fat())
-		thick = fmt.Sprintf("[[volume]]\nname = %q\npool = %q\nsize = \"8MiB\"\nthick = true", r.fat(), r.layout)
+		thick = fmt.Sprintf("[[volume]]\nname = %q\npool = %q\nsize = \"8MiB\"\nthick = true", r.fat(), r.pool)
+	}
+	if r.promised > 0 {
+		thick += fmt.Sprintf("\n[[volume]]\nname = \"promised\"\npool = %q\nsize = \"%dMiB\"", r.pool, r.promised)
 	}
 	return fmt.Sprintf(`
 [[pool]]
 name   = %[1]q
 disks  = ["%[2]s"]
-layout = %[1]q
+layout = %[8]q
 %[4]s
 
 [[volume]]
@@ -78,14 +85,18 @@ name       = %[1]q
 iqn        = %[3]q
 volumes    = ["on-%[1]s"%[7]s]
 initiators = ["*"]
-`, r.layout, strings.Join(r.disks, `", "`), r.iqn(), more, layoutBlocks, thick, also)
+`, r.pool, strings.Join(r.disks, `", "`), r.iqn(), more, layoutBlocks, thick, also, r.layout)
 }
 
-// TestLayouts has a pool of each layout that bears a loss, two in a machine. Each
+// TestLayouts has a pool of each layout that bears a loss, two in a machine at most. Each
 // loses a disk under I/O, fills a blank one, and then needs what is on that one.
 func TestLayouts(t *testing.T) {
 	for pair := range slices.Chunk(layoutRows(), 2) {
-		t.Run(pair[0].layout+" and "+pair[1].layout, func(t *testing.T) { layouts(t, pair) })
+		name := pair[0].pool
+		for _, r := range pair[1:] {
+			name += " and " + r.pool
+		}
+		t.Run(name, func(t *testing.T) { layouts(t, pair) })
 	}
 }
 
@@ -112,15 +123,16 @@ func layouts(t *testing.T, rows []*layoutRow) {
 		k.awaitThick(t, r)
 		run(t, "qemu-io", "-f", "raw", "-c", fmt.Sprintf("write -P %#x 0 8M", thickPattern), "-c", "flush", k.lun(r.iqn(), 1))
 	}
-	t.Logf("%.0f s until both pools were there and written", time.Since(k.started).Seconds())
+	t.Logf("%.0f s until the pools were there and written", time.Since(k.started).Seconds())
 	for _, r := range rows {
 		k.reaches(t, r, "healthy")
 		for _, step := range []struct {
 			name string
-			only string // on this layout
+			only string // in this pool
 			do   func(*testing.T)
 		}{
 			{"adding disks", "raid10", func(t *testing.T) { k.grows(t, rows, r) }},
+			{"adding two disks", "pairs", func(t *testing.T) { k.grows(t, rows, r) }},
 			{"adding a disk", "mirror", func(t *testing.T) { k.grows(t, rows, r) }},
 			{"losing a disk", "", func(t *testing.T) { k.loses(t, r) }},
 			{"a thick volume", "raid5", func(t *testing.T) { k.clears(t, rows, r) }},
@@ -128,10 +140,10 @@ func layouts(t *testing.T, rows []*layoutRow) {
 			{"comparing", "raid6", func(t *testing.T) { k.scrubs(t, r) }},
 			{"a spare", "mirror", func(t *testing.T) { k.spares(t, rows, r) }},
 		} {
-			if step.only != "" && step.only != r.layout {
+			if step.only != "" && step.only != r.pool {
 				continue
 			}
-			if !t.Run(r.layout+", "+step.name, func(t *testing.T) {
+			if !t.Run(r.pool+", "+step.name, func(t *testing.T) {
 				start := time.Now()
 				step.do(t)
 				k.check(t, r)
@@ -164,11 +176,11 @@ func (k *rack) grows(t *testing.T, rows []*layoutRow, r *layoutRow) {
 		k.applies(t, layoutsTOML(rows))
 	})
 	after := k.pool(t, r, "grown", func(p status.Pool) bool {
-		return p.State == "healthy" && len(p.Disks) == len(r.disks) && (r.layout == "mirror" || p.Size > before.Size*3/2 && p.Size-p.Room > before.Size-before.Room)
+		return p.State == "healthy" && len(p.Disks) == len(r.disks) && (r.pool == "mirror" || p.Size > before.Size*5/4 && p.Size-p.Room > before.Size-before.Room)
 	})
 	t.Logf("size %d MiB, was %d; the thin pool has %d, had %d", after.Size>>20, before.Size>>20, (after.Size-after.Room)>>20, (before.Size-before.Room)>>20)
 	// No disk has two legs of one volume.
-	said := k.shell(t, fmt.Sprintf("lvm lvs -a --noheadings -o lv_name,devices %s", r.layout))
+	said := k.shell(t, fmt.Sprintf("lvm lvs -a --noheadings -o lv_name,devices %s", r.pool))
 	on := map[string]string{} // volume and disk: leg
 	for line := range strings.Lines(said) {
 		f := strings.Fields(strings.ReplaceAll(line, ",", " "))
@@ -184,7 +196,13 @@ func (k *rack) grows(t *testing.T, rows []*layoutRow, r *layoutRow) {
 			on[volume+disk] = f[0]
 		}
 	}
-	if len(on) < len(r.disks) {
+	data := 0 // disks
+	for at := range on {
+		if strings.Contains(at, "tdata") {
+			data++
+		}
+	}
+	if len(on) < len(r.disks) || r.promised > 0 && data < len(r.disks) {
 		t.Errorf("LVM says\n%s", said)
 	}
 }
@@ -308,12 +326,12 @@ func (k *rack) replaces(t *testing.T, r *layoutRow) {
 func (k *rack) scrubs(t *testing.T, r *layoutRow) {
 	last := r.disks[len(r.disks)-1]
 	for _, bad := range []bool{false, true} {
-		name := k.machine.disk(t, last, "pool "+r.layout).Name
+		name := k.machine.disk(t, last, "pool "+r.pool).Name
 		if bad {
 			k.shell(t, fmt.Sprintf("dd if=/dev/urandom of=/dev/%s bs=65536 count=16 seek=640; sync", name)) // 40 MiB behind its beginning
 		}
 		k.slow(t, last, 10)
-		if said := k.shell(t, "sanctl pool scrub "+r.layout); !strings.Contains(said, "are being compared") {
+		if said := k.shell(t, "sanctl pool scrub "+r.pool); !strings.Contains(said, "are being compared") {
 			t.Errorf("sanctl pool scrub says\n%s", said)
 		}
 		if p := k.reaches(t, r, "checking"); p.Progress >= 100 {

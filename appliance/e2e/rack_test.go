@@ -63,7 +63,7 @@ func (k *rack) write(t *testing.T, r *layoutRow, n int) {
 		args = append(args, "-c", fmt.Sprintf("write -P %d %dM 1M", pattern, block))
 	}
 	if err := k.qemuIO(t, r, append(args, "-c", "flush")); err != nil {
-		t.Errorf("%s: writing failed: %v", r.layout, err)
+		t.Errorf("%s: writing failed: %v", r.pool, err)
 		return
 	}
 	for i := r.next; i < r.next+n; i++ {
@@ -83,7 +83,7 @@ func (k *rack) check(t *testing.T, r *layoutRow) {
 		}
 	}
 	if err := k.qemuIO(t, r, args); err != nil {
-		t.Errorf("%s: what was written isn't there: %v", r.layout, err)
+		t.Errorf("%s: what was written isn't there: %v", r.pool, err)
 	}
 	k.holds(t, r.fat(), r.iqn(), 1, thickPattern, "8M")
 }
@@ -144,14 +144,14 @@ func (k *rack) pool(t *testing.T, r *layoutRow, what string, is func(status.Pool
 	var last status.Pool
 	for end := time.Now().Add(layoutPatience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		pools := k.status(t).Pools
-		i := slices.IndexFunc(pools, func(p status.Pool) bool { return p.Name == r.layout })
+		i := slices.IndexFunc(pools, func(p status.Pool) bool { return p.Name == r.pool })
 		if i < 0 {
-			t.Fatalf("pool %s isn't in the status", r.layout)
+			t.Fatalf("pool %s isn't in the status", r.pool)
 		}
 		if last = pools[i]; is(last) {
 			return last
 		}
 	}
-	t.Fatalf("pool %s never is %s: %+v", r.layout, what, last)
+	t.Fatalf("pool %s never is %s: %+v", r.pool, what, last)
 	return last
 }

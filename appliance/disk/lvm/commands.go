@@ -62,13 +62,14 @@ func (c *Client) CreateLinear(ctx context.Context, group, name string, extents i
 	return c.create(ctx, group, name, nil, "--type", "linear", "-l", strconv.FormatInt(extents, 10))
 }
 
-// CreateMirror makes a raid1 volume with copies on that many disks. The
-// initial synchronisation goes on in the background.
-func (c *Client) CreateMirror(ctx context.Context, group, name string, copies int, extents int64) error {
+// CreateMirror makes a raid1 volume with copies on that many of some disks; of all
+// of the group's if none is named. The initial synchronisation goes on in the
+// background.
+func (c *Client) CreateMirror(ctx context.Context, group, name string, copies int, extents int64, disks ...string) error {
 	if copies < 2 {
 		return fmt.Errorf("cannot create volume %s/%s: a mirror of %d", group, name, copies)
 	}
-	return c.create(ctx, group, name, nil, "--type", "raid1", "-m", strconv.Itoa(copies-1), "-l", strconv.FormatInt(extents, 10))
+	return c.create(ctx, group, name, disks, "--type", "raid1", "-m", strconv.Itoa(copies-1), "-l", strconv.FormatInt(extents, 10))
 }
 
 // create leaves out --yes: should there be a signature of something, LVM asks

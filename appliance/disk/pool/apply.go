@@ -83,7 +83,7 @@ func (m *Manager) createThinPool(ctx context.Context, s CreateThinPool) error {
 		if s.Kind != "" && v.name == dataVolume {
 			err = m.lvm.CreateStriped(ctx, s.Pool, v.name, s.Kind, s.Disks, v.extents)
 		} else if s.Copies > 1 {
-			err = m.lvm.CreateMirror(ctx, s.Pool, v.name, s.Copies, v.extents)
+			err = m.lvm.CreateMirror(ctx, s.Pool, v.name, s.Copies, v.extents, s.On...)
 		} else {
 			err = m.lvm.CreateLinear(ctx, s.Pool, v.name, v.extents)
 		}

@@ -78,12 +78,12 @@ func (v view) spaceProblems(p *status.Pool, f spaceFacts, room growth, seen spac
 
 // moreDisks says which disks give a pool more space.
 func moreDisks(g lvm.Group) string {
-	l, legs, _ := layoutIn(g)
+	_, legs, _ := layoutIn(g)
 	switch {
-	case l.striped():
-		return fmt.Sprintf("add %d disks to the pool", legs)
+	case legs == 2 && len(g.Physical) == 2:
+		return "add two disks to the pool (one makes a third copy), or replace each of its disks by a larger one"
 	case legs > 1:
-		return "replace each of its disks by a larger one"
+		return fmt.Sprintf("add %d disks to the pool", legs)
 	}
 	return "add disks to the pool"
 }

@@ -45,7 +45,7 @@ func (p *Plan) planReplace(f Facts, g lvm.Group, taken map[string]string) bool {
 			p.problem(status.Degraded, fmt.Sprintf("disk %s can't take the place of %s in pool %s: it %s", w.New, w.Old, g.Name, why), do)
 			return false
 		}
-		p.add(g, f, found[0])
+		p.add(g, f, found[0], false)
 	default:
 		done := map[string]bool{}
 		for _, l := range f.legs(g) {
@@ -99,8 +99,8 @@ func (p *Plan) planGrowth(spec Spec, f Facts, g lvm.Group, taken map[string]stri
 	}
 	switch data, _ := g.Volume(dataVolume + "_tdata"); {
 	case len(imagesOf(g, data)) == 0:
-		p.join(f, g, fresh)
-	case data.Type == "raid1" && len(data.Devices) < min(3, len(spec.Disks)):
+		p.join(f, g, fresh, false)
+	case data.Type == "raid1" && len(data.Devices) == 2 && len(spec.Disks) == 3:
 		return p.growMirror(spec, f, g, fresh)
 	case len(fresh) > 0:
 		p.growLegs(spec, f, g, data, fresh)
@@ -108,11 +108,11 @@ func (p *Plan) planGrowth(spec Spec, f Facts, g lvm.Group, taken map[string]stri
 	return len(p.Steps) > 0
 }
 
-// join makes blank disks a part of the pool. Its room is used as that of its other
-// disks is; see guardState.look.
-func (p *Plan) join(f Facts, g lvm.Group, fresh []disk.Disk) {
+// join makes blank disks a part of the pool: instead of lost ones, or to make it larger.
+// Then their room is used as that of its other disks is; see guardState.look.
+func (p *Plan) join(f Facts, g lvm.Group, fresh []disk.Disk, instead bool) {
 	for _, d := range fresh {
-		p.add(g, f, d)
+		p.add(g, f, d, instead)
 	}
 }
 
@@ -134,7 +134,7 @@ func (p *Plan) growLegs(spec Spec, f Facts, g lvm.Group, data lvm.LogicalVolume,
 	}
 	have := waiting%legs + len(fresh)
 	if use := have / legs * legs; use > 0 {
-		p.join(f, g, fresh[:use-waiting%legs])
+		p.join(f, g, fresh[:use-waiting%legs], false)
 		fresh = fresh[use-waiting%legs:]
 		have -= use
 	}
@@ -161,7 +161,7 @@ func (p *Plan) growMirror(spec Spec, f Facts, g lvm.Group, fresh []disk.Disk) bo
 	g.Physical = slices.Clone(g.Physical) // what is planned takes room
 	for _, v := range raidVolumes(g) {
 		n := len(v.Devices)
-		if n >= min(3, len(spec.Disks)) || v.Type != "raid1" {
+		if n >= 3 || v.Type != "raid1" {
 			continue
 		}
 		on, lacks := f.targets(g, v)
@@ -180,7 +180,7 @@ func (p *Plan) growMirror(spec Spec, f Facts, g lvm.Group, fresh []disk.Disk) bo
 			p.problem(status.Degraded, fmt.Sprintf("disk %s is too small for one more copy in pool %s: %d bytes are needed", d.ID(), g.Name, room(all)), "choose a larger one")
 			continue
 		}
-		p.add(g, f, d)
+		p.add(g, f, d, false)
 		return true
 	}
 	return false

@@ -2,8 +2,10 @@ package pool
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -89,6 +91,7 @@ func TestRounds(t *testing.T) {
 		{"as many as legs added", of("raid5", five, "a", 6, "b", 6, "c", 6, "e", 106, "f", 206, "g", 156), rounds{{200, paths("fge")}}},
 		{"both", of("raid10", ten, "a", 16, "b", 16, "c", 16, "d", 16, "e", 106, "f", 106, "g", 106, "h", 106, "i", 306),
 			rounds{{20, paths("abcd")}, {200, paths("iefg")}}},
+		{"a mirror's copies", of("raid1", []string{"a", "b"}, "a", 6, "b", 6, "c", 106, "d", 126), rounds{{100, paths("dc")}}},
 		{"a leg on two disks", of("raid5", []string{"ad", "be", "cf"}, "a", 6, "b", 6, "c", 6, "d", 26, "e", 16, "f", 36), rounds{{20, paths("adbecf")}}},
 	} {
 		v, _ := tt.g.Volume("thinpool_tdata")
@@ -118,6 +121,11 @@ func TestAddingDisks(t *testing.T) {
 		{"raid5, four more", RAID5, raid("raid5", 40, "a", "b", "c"), "abcdefg", "def", "disk G yet: its data lies on 3 disks, each with as much of it, and grows by 3 disks at a time; 2 more are lacking"},
 		{"raid6", RAID6, raid("raid6", 40, "a", "b", "c", "d", "e"), "abcdefghij", "fghij", ""},
 		{"mirror, a third copy", Mirror, raid("raid1", 40, "a", "b"), "abc", "c", ""},
+		{"mirror, two more", Mirror, raid("raid1", 40, "a", "b"), "abcd", "cd", ""},
+		{"mirror, three more", Mirror, raid("raid1", 40, "a", "b"), "abcde", "cd", "disk E yet: its data lies on 2 disks, each with as much of it, and grows by 2 disks at a time; 1 more are lacking"},
+		{"mirror of pairs", Mirror, raid("raid1", 40, "ac", "bd"), "abcdef", "ef", ""},
+		{"mirror of three copies, one more", Mirror, raid("raid1", 40, "a", "b", "c"), "abcd", "", "disk D yet: its data lies on 3 disks, each with as much of it, and grows by 3 disks at a time; 2 more are lacking"},
+		{"mirror of three copies, three more", Mirror, raid("raid1", 40, "a", "b", "c"), "abcdef", "def", ""},
 	} {
 		spec := Spec{Name: "tank", Layout: tt.layout, Volumes: []VolumeSpec{{Name: "vm1", Size: 64 * mib}}}
 		for _, l := range tt.disks {
@@ -155,9 +163,12 @@ func TestLossAfterGrowing(t *testing.T) {
 		f.Devices["tank-thinpool_tdata"] = lvm.Device{Raid: &lvm.Raid{Legs: "DAAA", Action: "idle"}}
 		f.Devices["tank-thinpool_tmeta"] = lvm.Device{Raid: &lvm.Raid{Legs: "DA", Action: "idle"}}
 		f.Newest = map[string][]string{"uuid-tank": pvs("b", "c", "d", "f", "g", "h")}
+		f.Now = time.Unix(1000, 0)
+		f.Lost = map[string]time.Time{"pv-a": time.Unix(900, 0)}
+		f.Seen = map[string]time.Time{"X": time.Unix(950, 0), "Y": time.Unix(960, 0)}
 		return f
 	}
-	spec := Spec{Name: "tank", Layout: RAID10, Disks: strings.Split("A B C D E F G H X Y", " "), Volumes: []VolumeSpec{{Name: "vm1", Size: 64 * mib}}}
+	spec := Spec{Name: "tank", Layout: RAID10, Disks: strings.Split("A B C D E F G H X Y", " "), Volumes: []VolumeSpec{{Name: "vm1", Size: 64 * mib}}, SpareAfter: 10 * time.Minute}
 
 	// What is on E, the other half of the leg, isn't the newest.
 	f := lose("abcdefgh")
@@ -173,45 +184,97 @@ func TestLossAfterGrowing(t *testing.T) {
 		}
 		return f
 	}
-	if p := Make(spec, small(lose("abcdefghx"), 200*mib), nil); len(p.Steps) > 0 || !strings.Contains(fmt.Sprint(p.Problems), "disk X is too small for what pool tank has lost: 360 MiB are needed, on one disk or on several") {
+	// A leg has 80 extents, 36 of them at least on E, which has 16 besides.
+	if p := Make(spec, small(lose("abcdefghx"), 132*mib), nil); len(p.Steps) > 0 || !strings.Contains(fmt.Sprint(p.Problems), "disk X is too small for what pool tank has lost: 136 MiB are needed, on one disk or on several") {
 		t.Errorf("one small disk: %+v", p)
 	}
-	p := Make(spec, small(lose("abcdefghxy"), 200*mib), nil)
-	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx"}, stamp("y", false), AddDisk{"tank", "Y", "/dev/sdy"}}, p.Steps); diff != "" {
+	p := Make(spec, small(lose("abcdefghxy"), 100*mib), nil)
+	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}, stamp("y", false), AddDisk{"tank", "Y", "/dev/sdy", true}}, p.Steps); diff != "" {
 		t.Errorf("two small disks (-want +got):\n%s", diff)
 	}
-	p = Make(spec, small(lose("abcdefghxy"), 400*mib), nil)
-	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx"}}, p.Steps); diff != "" {
-		t.Errorf("a large disk (-want +got):\n%s", diff)
+	p = Make(spec, small(lose("abcdefghxy"), 136*mib), nil)
+	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, p.Steps); diff != "" {
+		t.Errorf("a disk with room for the rest (-want +got):\n%s", diff)
+	}
+
+	// One that was there before the loss is there for growing, until the wait is over.
+	f = small(lose("abcdefghx"), 400*mib)
+	f.Seen = nil
+	if p := Make(spec, f, nil); len(p.Steps) > 0 {
+		t.Errorf("a disk for growing: %+v", p)
+	}
+	f.Now = f.Now.Add(10 * time.Minute)
+	if p := Make(spec, f, nil); cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, p.Steps) != "" {
+		t.Errorf("a disk for growing, after the wait: %+v", p)
+	}
+
+	// It is there: what E has is free once A is given up.
+	f = lose("abcdefghxy")
+	add := func(letters string, extents int64) *lvm.Group {
+		g := &f.LVM.Groups[0]
+		f.Instead = map[string]bool{"X": true}
+		for _, l := range letters {
+			g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + string(l), UUID: "pv-" + string(l), Extents: extents})
+			g.Tags = append(g.Tags, memberTag("pv-"+string(l), strings.ToUpper(string(l))))
+		}
+		return g
+	}
+	g := add("x", 33)
+	if p = Make(spec, f, nil); cmp.Diff([]Step{CutMissing{"tank", "A"}}, p.Steps) != "" {
+		t.Errorf("room once it is given up: %+v", p)
+	}
+	for i := range g.Logical { // CutMissing
+		if v := &g.Logical[i]; v.Partial {
+			v.Type, v.Devices, v.Partial = "error", nil, false
+		}
+	}
+	g.Physical, g.Missing = g.Physical[1:], 0
+	for i := range g.Physical {
+		if g.Physical[i].UUID == "pv-e" {
+			g.Physical[i].Allocated = 0
+		}
+	}
+	g.Tags = slices.DeleteFunc(g.Tags, func(t string) bool { return strings.HasPrefix(t, memberTag("pv-a", "")) })
+	p = Make(spec, f, nil)
+	if diff := cmp.Diff([]Step{
+		RepairVolume{"tank", "thinpool_tmeta", "X", paths("x")},
+		RepairVolume{"tank", "thinpool_tdata", "X, E", paths("xe")},
+	}, p.Steps); diff != "" {
+		t.Errorf("repair with what is free (-want +got):\n%s", diff)
+	}
+	// Nothing is given up that others need: the other copy isn't whole.
+	f = lose("abcdefghxy")
+	f.Devices["tank-thinpool_tdata"] = lvm.Device{Raid: &lvm.Raid{Legs: "DAaA", Action: "recover"}}
+	add("x", 33)
+	if p = Make(spec, f, nil); slices.ContainsFunc(p.Steps, func(s Step) bool { _, is := s.(CutMissing); return is }) {
+		t.Errorf("given up while a leg is being filled: %+v", p)
 	}
 
 	// Both are there now; the metadata needs one of them only.
 	f = lose("abcdefghxy")
-	g := &f.LVM.Groups[0]
-	for _, l := range "xy" {
-		g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + string(l), UUID: "pv-" + string(l), Extents: 60})
-		g.Tags = append(g.Tags, memberTag("pv-"+string(l), strings.ToUpper(string(l))))
-	}
+	add("xy", 60)
 	p = Make(spec, f, nil)
 	if diff := cmp.Diff([]Step{
 		RepairVolume{"tank", "thinpool_tmeta", "X", paths("x")},
-		RepairVolume{"tank", "thinpool_tdata", "Y, X", paths("yx")}, // Y is emptier then
+		RepairVolume{"tank", "thinpool_tdata", "X, Y", paths("xy")},
 	}, p.Steps); diff != "" {
 		t.Errorf("repair (-want +got):\n%s", diff)
 	}
 }
 
-func TestUnused(t *testing.T) {
-	larger := func(g lvm.Group, letter string, extents int64) lvm.Group {
-		for i := range g.Physical {
-			if g.Physical[i].UUID == "pv-"+letter {
-				g.Physical[i].Extents += extents
-				return g
-			}
+// larger gives a disk of a group more extents, or adds one that has them.
+func larger(g lvm.Group, letter string, extents int64) lvm.Group {
+	for i := range g.Physical {
+		if g.Physical[i].UUID == "pv-"+letter {
+			g.Physical[i].Extents += extents
+			return g
 		}
-		g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + letter, UUID: "pv-" + letter, Extents: extents})
-		return g
 	}
+	g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + letter, UUID: "pv-" + letter, Extents: extents})
+	return g
+}
+
+func TestUnused(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		g    lvm.Group
@@ -234,10 +297,12 @@ func TestUnused(t *testing.T) {
 
 func TestMoreDisks(t *testing.T) {
 	for want, g := range map[string]lvm.Group{
-		"add disks to the pool":                     {Logical: []lvm.LogicalVolume{{Name: "thinpool_tdata", Type: "linear"}}},
-		"replace each of its disks by a larger one": raid("raid1", 40, "a", "b", "c"),
-		"add 4 disks to the pool":                   raid("raid10", 40, "ae", "bf", "cg", "dh"),
-		"add 5 disks to the pool":                   raid("raid6", 40, "a", "b", "c", "d", "e"),
+		"add disks to the pool":   {Logical: []lvm.LogicalVolume{{Name: "thinpool_tdata", Type: "linear"}}},
+		"add 3 disks to the pool": raid("raid1", 40, "a", "b", "c"),
+		"add 2 disks to the pool": raid("raid1", 40, "ac", "bd"),
+		"add two disks to the pool (one makes a third copy), or replace each of its disks by a larger one": raid("raid1", 40, "a", "b"),
+		"add 4 disks to the pool": raid("raid10", 40, "ae", "bf", "cg", "dh"),
+		"add 5 disks to the pool": raid("raid6", 40, "a", "b", "c", "d", "e"),
 	} {
 		if got := moreDisks(g); got != want {
 			t.Errorf("%q, want %q", got, want)

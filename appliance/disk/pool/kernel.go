@@ -90,6 +90,13 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 			lost[x.pv.UUID] = at
 		}
 	}
+	for _, g := range f.LVM.Groups {
+		if ours(g) && len(f.lostMembers(g)) == 0 && !slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.lost }) {
+			for _, x := range f.membersOf(g) {
+				f.Instead = without(f.Instead, x.id)
+			}
+		}
+	}
 	f.Seen, f.Lost, f.Ports = seen, lost, ports
 	f.compared(before)
 	m.facts = f

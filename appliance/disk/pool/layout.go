@@ -23,10 +23,13 @@ func layoutOn(name string, n int) (layout, error) {
 	case Single:
 		return layout{data: n, copies: 1}, nil
 	case Mirror:
-		if n < 2 || n > 3 {
-			return layout{}, fmt.Errorf("a mirror has 2 or 3 disks, not %d", n)
+		switch {
+		case n < 2:
+			return wrong("2 or more")
+		case n == 3:
+			return layout{kind: lvm.Raid1, data: 1, copies: 3}, nil
 		}
-		return layout{kind: lvm.Raid1, data: 1, copies: n}, nil
+		return layout{kind: lvm.Raid1, data: 1, copies: 2}, nil
 	case RAID10:
 		if n < 4 || n%2 != 0 {
 			return wrong("4 or more and an even number of")
@@ -59,6 +62,15 @@ func layoutIn(g lvm.Group) (l layout, legs int, err error) {
 
 // striped tells whether the data lies on several disks in stripes.
 func (l layout) striped() bool { return l.kind != "" && l.kind != lvm.Raid1 }
+
+// legs is on how many of a new pool's n disks its data begins. It grows to the others,
+// as many at a time.
+func (l layout) legs(n int) int {
+	if l.kind == lvm.Raid1 {
+		return l.copies
+	}
+	return n
+}
 
 // stripes is on how many disks data lies in turn.
 func (l layout) stripes() int64 {

@@ -58,7 +58,7 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	used := slices.DeleteFunc(slices.Clone(lost), func(m member) bool { return m.pv.Allocated == 0 })
 	waited := f.waited(used, spec.SpareAfter)
 	// While a disk is missing LVM moves no leg away from another one that is here.
-	inTheWay := (waited || idle(f, g)) && slices.ContainsFunc(used, func(m member) bool { return m.here })
+	inTheWay := (waited || idle(f, g, used)) && slices.ContainsFunc(used, func(m member) bool { return m.here })
 	if p.dropIdle(f, g, lost, func(m member) bool {
 		return inTheWay || f.Bore[m.pv.UUID] || f.waited([]member{m}, spec.SpareAfter)
 	}) {
@@ -71,11 +71,12 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	// that was added for this is there because somebody wants it.
 	room := Plan{}
 	switch all := room.rebuild(f, g); {
-	case all && (waited || idle(f, g)):
+	case all && (waited || idle(f, g, used)):
 		p.Steps = append(p.Steps, room.Steps...)
 	case p.replace(spec, f, g, taken, used, waited):
-	case waited && c.State == Absent:
-		p.cut(f, g, lost)
+	case c.State == Absent && (waited && f.expendable(g) || f.hasInstead(g) && f.roomOnceCut(g)):
+		names, _ := places(lost)
+		p.Steps = append(p.Steps, CutMissing{Pool: g.Name, Disks: names})
 	}
 }
 
@@ -104,11 +105,12 @@ func goneTags(g lvm.Group) (add, remove []string) {
 	return add, remove
 }
 
-// idle tells whether a pool has a disk that was added and isn't used wholly yet:
-// one without a leg of the largest volume.
-func idle(f Facts, g lvm.Group) bool {
+// idle tells whether a pool has room for a leg of its largest volume on disks that have
+// none, and need not be spared: one of them was added for this, or the pool has given up
+// what it lost. What is there to make the pool larger waits for the lost disk, too.
+func idle(f Facts, g lvm.Group, lost []member) bool {
 	all := raidVolumes(g)
-	if len(all) == 0 {
+	if len(all) == 0 || len(lost) > 0 && !f.hasInstead(g) {
 		return false
 	}
 	_, lacks := f.targets(g, all[len(all)-1])
@@ -219,25 +221,12 @@ func (p *Plan) dropIdle(f Facts, g lvm.Group, lost []member, ready func(member) 
 	return len(p.Steps) > 0 && (drop || slices.ContainsFunc(p.Steps, func(s Step) bool { _, ok := s.(RemoveDisk); return ok }))
 }
 
-// cut gives up missing disks, if every volume has all of its data without them:
-// no leg of what is left is failed or being filled.
-func (p *Plan) cut(f Facts, g lvm.Group, lost []member) {
-	var ids []string
-	for _, m := range lost {
-		if m.here {
-			return
-		}
-		ids = append(ids, m.id)
-	}
-	if uncovered(g) != "" {
-		return
-	}
-	for _, l := range f.legs(g) {
-		if !l.lost && l.letter != 'A' {
-			return
-		}
-	}
-	p.Steps = append(p.Steps, CutMissing{Pool: g.Name, Disks: strings.Join(ids, ", ")})
+// expendable tells whether every volume of a pool has all of its data without the disks
+// that it has lost, and these are missing: no leg of what is left is failed or being
+// filled.
+func (f Facts) expendable(g lvm.Group) bool {
+	return uncovered(g) == "" && !slices.ContainsFunc(f.lostMembers(g), func(m member) bool { return m.here }) &&
+		!slices.ContainsFunc(f.legs(g), func(l leg) bool { return !l.lost && l.letter != 'A' })
 }
 
 // firstScrub is when the copies of a pool that never were compared are.

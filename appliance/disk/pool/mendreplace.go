@@ -35,8 +35,8 @@ func room(g lvm.Group) int64 {
 }
 
 // targets finds the disks of a pool that a leg of a volume can be put on: such that
-// have none yet, with room, and as few of them as will do, the emptiest first. lacks
-// is by how many bytes their room is too small.
+// have none yet, with room, and as few of them as will do: first those that joined it
+// for that, then the emptiest. lacks is by how many bytes their room is too small.
 func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume) (on []member, lacks int64) {
 	failed := f.failedDisks(g)
 	has := map[string]bool{}
@@ -51,7 +51,12 @@ func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume) (on []member, lacks int
 			all = append(all, m)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b member) int { return cmp.Compare(b.free(), a.free()) })
+	slices.SortStableFunc(all, func(a, b member) int {
+		if i := f.Instead[a.id]; i != f.Instead[b.id] {
+			return map[bool]int{true: -1, false: 1}[i]
+		}
+		return cmp.Compare(b.free(), a.free())
+	})
 	lacks = legSize(g, v) + g.ExtentSize // for raid's own records
 	for _, m := range all {
 		if lacks <= 0 {
@@ -128,14 +133,20 @@ func (p *Plan) rebuild(f Facts, g lvm.Group) bool {
 // replace adds a disk that takes the place of a lost one; or several, if legs lie on
 // several and no disk is large enough.
 func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string, lost []member, waited bool) bool {
-	need := f.need(g)
+	need := f.wanting(g, waited)
+	if need == 0 {
+		return false
+	}
 	names := slices.Concat([]string{f.Replace[g.Name].New}, spec.Disks)
 	if waited {
 		names = append(names, spec.Spares...)
 	}
+	// While the configuration names one that is missing, which may come back, what it
+	// names besides is there to make the pool larger.
+	awaits := !waited && slices.ContainsFunc(spec.Disks, func(n string) bool { return len(disk.Find(f.Disks, n)) == 0 })
 	var named []disk.Disk
-	for _, n := range names {
-		if found := disk.Find(f.Disks, n); len(found) == 1 && !slices.Contains(named, found[0]) {
+	for i, n := range names {
+		if found := disk.Find(f.Disks, n); len(found) == 1 && !slices.Contains(named, found[0]) && (i == 0 || !awaits || f.late(found[0], lost)) {
 			if why, _ := f.unfit(found[0], taken); why == "" {
 				named = append(named, found[0])
 			}
@@ -152,7 +163,7 @@ func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string,
 			return false
 		}
 	}
-	p.join(f, g, some)
+	p.join(f, g, some, true)
 	if len(some) == 0 && len(named)+len(blank) > 0 {
 		p.problem(status.Degraded, fmt.Sprintf("disk %s is too small for what pool %s has lost: %s are needed, on one disk or on several", ids(slices.Concat(named, blank)), g.Name, status.FormatBytes(need)),
 			"connect a larger blank disk, or more of them")
@@ -177,7 +188,7 @@ func enough(named, blank []disk.Disk, need int64) []disk.Disk {
 	return nil
 }
 
-// need is how many bytes a disk must have to take a lost one's place, besides
+// need is how many bytes a disk must have to take any other's place, besides
 // disks of the pool that aren't used.
 func (f Facts) need(g lvm.Group) int64 {
 	n := room(g)
@@ -194,6 +205,30 @@ func name(lost []member) string {
 	return lost[0].id
 }
 
+// late tells whether a disk has come after the loss of others; none, if the pool has
+// given them up.
+func (f Facts) late(d disk.Disk, lost []member) bool {
+	return len(lost) == 0 || slices.ContainsFunc(lost, func(m member) bool {
+		since, ok := f.Lost[m.pv.UUID]
+		return ok && f.Seen[d.ID()].After(since)
+	})
+}
+
+// hasInstead tells whether a pool has a disk that joined it to take a lost one's place,
+// and hasn't wholly yet.
+func (f Facts) hasInstead(g lvm.Group) bool {
+	volumes := raidVolumes(g)
+	if len(volumes) == 0 {
+		return false
+	}
+	largest := volumes[len(volumes)-1]
+	return slices.ContainsFunc(f.membersOf(g), func(m member) bool {
+		return m.here && (f.Instead[m.id] || m.disk.Is(f.Replace[g.Name].New)) && !slices.ContainsFunc(f.legs(g), func(l leg) bool {
+			return l.volume.Name == largest.Name && slices.Contains(l.pvs, m.pv.UUID)
+		})
+	})
+}
+
 // blanks are the disks that nobody has named and that may be taken, the smallest
 // first. They have come after the loss, or the wait is over.
 func (f Facts) blanks(taken map[string]string, lost []member, waited bool) []disk.Disk {
@@ -202,12 +237,7 @@ func (f Facts) blanks(taken map[string]string, lost []member, waited bool) []dis
 		if why, _ := f.unfit(d, taken); why != "" || slices.Contains(sameDisk(f.Disks), d) {
 			continue
 		}
-		late := len(lost) == 0 // the pool has given up a disk
-		for _, m := range lost {
-			since, ok := f.Lost[m.pv.UUID]
-			late = late || ok && f.Seen[d.ID()].After(since)
-		}
-		if late || waited {
+		if waited || f.late(d, lost) {
 			all = append(all, d)
 		}
 	}
@@ -219,7 +249,7 @@ func (f Facts) blanks(taken map[string]string, lost []member, waited bool) []dis
 func (f Facts) lacking(g lvm.Group, d disk.Disk) []string {
 	var names []string
 	for _, o := range f.LVM.Groups {
-		if o.UUID != g.UUID && ours(o) && !o.Tagged(creatingTag) && diagnose(o, f).Lacks > 0 && d.Size >= f.need(o) {
+		if o.UUID != g.UUID && ours(o) && !o.Tagged(creatingTag) && diagnose(o, f).Lacks > 0 && f.wanting(o, false) > 0 && d.Size >= f.wanting(o, false) {
 			names = append(names, o.Name)
 		}
 	}
@@ -227,8 +257,8 @@ func (f Facts) lacking(g lvm.Group, d disk.Disk) []string {
 }
 
 // add makes a blank disk a part of the pool.
-func (p *Plan) add(g lvm.Group, f Facts, d disk.Disk) {
+func (p *Plan) add(g lvm.Group, f Facts, d disk.Disk, instead bool) {
 	s := StampDisk{Path: d.Path, Stamp: Stamp{Pool: g.Name, Disk: d.ID()}}
 	_, s.Reset = f.Stamped[d.Name]
-	p.Steps = append(p.Steps, s, AddDisk{Pool: g.Name, Disk: d.ID(), Path: d.Path})
+	p.Steps = append(p.Steps, s, AddDisk{Pool: g.Name, Disk: d.ID(), Path: d.Path, Instead: instead})
 }

@@ -33,8 +33,12 @@ type Refresh struct {
 	Disk, Path, PV string
 }
 
-// AddDisk makes a stamped disk part of a pool that exists.
-type AddDisk struct{ Pool, Disk, Path string }
+// AddDisk makes a stamped disk part of a pool that exists; with Instead, to take the
+// place of one that is lost.
+type AddDisk struct {
+	Pool, Disk, Path string
+	Instead          bool
+}
 
 // AdmitDisks finishes that: their stamps are cleared, and the pool records which
 // disks they are. Members are UUIDs of LVM and disks.
@@ -214,6 +218,11 @@ func (s AddDisk) do(ctx context.Context, m *Manager) error {
 	}
 	if err := m.lvm.AddDisk(ctx, s.Pool, s.Path); err != nil {
 		return err
+	}
+	if s.Instead {
+		m.mu.Lock()
+		m.facts.Instead = with(m.facts.Instead, s.Disk, true)
+		m.mu.Unlock()
 	}
 	return m.flush([]string{s.Path})
 }

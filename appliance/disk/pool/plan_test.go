@@ -185,7 +185,9 @@ func TestMake(t *testing.T) {
 		{name: "a partition of it in a group", spec: single("A"), facts: facts("a", lvm.Group{Name: "x", Physical: []lvm.PhysicalVolume{{Path: "/dev/sda3"}}}), health: status.Failed, problems: []string{"disk A belongs to LVM volume group x"}},
 		{name: "taken", spec: single("A"), facts: facts("a"), taken: map[string]string{"sda": "first"}, health: status.Failed, problems: []string{"taken by pool first"}},
 		{name: "read-only", spec: single("A"), facts: func() Facts { f := facts("a"); f.Disks[0].ReadOnly = true; return f }(), health: status.Failed, problems: []string{"is read-only"}},
-		{name: "mirror of four", spec: mirror("A", "B", "C", "D"), facts: facts("abcd"), health: status.Failed, problems: []string{"a mirror has 2 or 3 disks"}},
+		{name: "mirror of four", spec: mirror("A", "B", "C", "D"), facts: facts("abcd"), again: true,
+			steps: []Step{stamp("a", false), stamp("b", false), stamp("c", false), stamp("d", false), CreateGroup{"tank", paths("abcd")}}},
+		{name: "mirror of one", spec: mirror("A"), facts: facts("a"), health: status.Failed, problems: []string{"a pool of layout mirror has 2 or more disks, not 1"}},
 
 		// Any disks.
 		{name: "any: two blank ones", spec: mirror("*"), facts: boot(facts("abc"), "sda"), again: true, settle: true,
@@ -193,7 +195,7 @@ func TestMake(t *testing.T) {
 		{name: "any: what isn't blank is left out", spec: single("*"), facts: holding(facts("abc"), "b", "NTFS filesystem"), again: true, settle: true,
 			steps: []Step{stamp("a", false), stamp("c", false), CreateGroup{"tank", paths("ac")}}},
 		{name: "any: too few", spec: mirror("*"), facts: holding(facts("ab"), "b", "NTFS filesystem"), wait: "2 blank disks (1 here)", settle: true, health: status.Failed, problems: []string{"needs 2 blank disks, and 1 are here; disk B isn't blank: it holds NTFS"}},
-		{name: "any: too many", spec: mirror("*"), facts: facts("abcd"), settle: true, health: status.Failed, problems: []string{"4 blank ones are here"}},
+		{name: "any: one too many", spec: Spec{Name: "tank", Disks: []string{"*"}, Layout: RAID10}, facts: facts("abcde"), settle: true, wait: "one more blank disk", health: status.Failed, problems: []string{"has 4 or more and an even number of disks, not 5"}},
 		{name: "any: exists", spec: mirror("*"), facts: facts("abc", group("tank", "ab")), steps: []Step{activate}},
 
 		// Interrupted creation.
@@ -212,7 +214,9 @@ func TestMake(t *testing.T) {
 			steps: []Step{ClearStamps{paths("a")}, CreateThinPool{Pool: "tank", Copies: 1, Sizes: Sizes{Data: 35, Meta: 2, Chunk: 64 << 10}}, Finish{"tank", paths("a"), tags[:1]}}},
 		{name: "half-made and a disk is missing", spec: mirror("A", "B"), facts: facts("a", creating(group("tank", "aB"))), wait: "all disks of half-made pool tank", health: status.Failed, problems: []string{"a disk is missing"}},
 		{name: "half-made and other disks are named", spec: mirror("A", "C"), facts: facts("abc", creating(group("tank", "ab"))), health: status.Failed, problems: []string{"the configuration names other disks"}},
-		{name: "half-made, of too many disks", spec: mirror("*"), facts: facts("abcd", creating(group("tank", "abcd"))), health: status.Failed, problems: []string{"on 4 disks"}},
+		{name: "half-made mirror of five", spec: mirror("*"), facts: facts("abcde", creating(larger(group("tank", "abcde"), "d", 37))), again: true,
+			steps: []Step{ClearStamps{paths("abcde")}, CreateThinPool{Pool: "tank", Copies: 2, Sizes: half, On: paths("da")}, Finish{"tank", paths("abcde"), slices.Concat(tags, []string{"sanstick.disk.pv-c.C", "sanstick.disk.pv-d.D", "sanstick.disk.pv-e.E"})}}},
+		{name: "half-made, of too few disks", spec: Spec{Name: "tank", Disks: []string{"*"}, Layout: RAID10}, facts: facts("ab", creating(group("tank", "ab"))), health: status.Failed, problems: []string{"on 2 disks"}},
 		{name: "half-made of tiny disks", spec: single("A"), facts: facts("a", creating(lvm.Group{Name: "tank", ExtentSize: 4 << 20, Physical: []lvm.PhysicalVolume{{Path: "/dev/sda", UUID: "pv-a", Extents: 3}}})), health: status.Failed, problems: []string{"too small"}},
 
 		// A pool that exists.
@@ -310,6 +314,7 @@ func TestSizes(t *testing.T) {
 	}{
 		{name: "256 MiB", pvs: pvs(63, 63), layout: Mirror, want: Sizes{Data: 55, Meta: 2, Chunk: 64 << 10}},
 		{name: "the smallest leg counts", pvs: pvs(perTiB, perTiB/2), layout: Mirror, want: Sizes{Data: perTiB/2 - 2 - 128 - perTiB/40 - 1, Meta: 128, Chunk: 64 << 10}},
+		{name: "a mirror of more begins on the largest", pvs: pvs(63, perTiB, perTiB+9, 80, 64), layout: Mirror, want: Sizes{Data: perTiB - 2 - 257 - 13108, Meta: 257, Chunk: 64 << 10}},
 		{name: "single adds up", pvs: pvs(perTiB, perTiB/2), layout: Single, want: Sizes{Data: perTiB*3/2 - 384 - 19661, Meta: 384, Chunk: 64 << 10}},
 		{name: "8 TiB", pvs: pvs(8*perTiB, 8*perTiB), layout: Mirror, want: Sizes{Data: 8*perTiB - 2 - 1024 - 104858, Meta: 1024, Chunk: 128 << 10}},
 		{name: "100 TiB", pvs: pvs(100 * perTiB), layout: Single, want: Sizes{Data: 100*perTiB - 3840 - 5*perTiB, Meta: 3840, Chunk: 256 << 10}},

@@ -15,7 +15,7 @@ import (
 func anyNumber(layout string) (least, most int) {
 	switch layout {
 	case Mirror:
-		return 2, 3
+		return 2, 64
 	case RAID10:
 		return 4, 64
 	case RAID5:
@@ -193,6 +193,9 @@ func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 	}
 	s.Data = startWith(s.Data, spec, g.ExtentSize)
 	create := CreateThinPool{Pool: spec.Name, Copies: l.copies, Sizes: s}
+	if n := l.legs(len(all)); n < len(all) {
+		create.On = pathsOf(lvm.Group{Physical: largest(g)[:n]})
+	}
 	if l.striped() {
 		create.Kind, create.Disks = l.kind, l.data
 		create.Sizes.Data = s.Data / int64(l.data) * int64(l.data)

@@ -29,7 +29,7 @@ import (
 // Layouts of a pool.
 const (
 	Single = "single" // one copy, over one or more disks
-	Mirror = "mirror" // a full copy on each of two or three disks
+	Mirror = "mirror" // a full copy on each of two or three disks, or two copies, each on half of more
 	RAID10 = "raid10" // pairs of disks
 	RAID5  = "raid5"  // one disk's worth of parity
 	RAID6  = "raid6"  // two disks' worth of parity

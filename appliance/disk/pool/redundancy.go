@@ -81,7 +81,9 @@ func (v view) next(s Spec, g lvm.Group, f Facts) string {
 		return ""
 	}
 	what := "the pool goes on without it"
-	if len(s.Spares) > 0 {
+	if f.shortfall(g) == 0 {
+		what = "other disks of the pool take its place"
+	} else if len(s.Spares) > 0 {
 		what = "spare " + s.Spares[0] + " takes its place"
 	}
 	return fmt.Sprintf("; in %v %s", until.Round(time.Second), what)

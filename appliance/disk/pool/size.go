@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 
 	"sanstick/appliance/disk/lvm"
 )
@@ -37,13 +39,20 @@ func sizes(g lvm.Group, name string) (Sizes, error) {
 	if err != nil {
 		return Sizes{}, err
 	}
-	var room, overhead int64 // of one leg
-	for i, pv := range g.Physical {
-		switch {
-		case name == Single:
+	// room and overhead are of one leg at the beginning, most is when all disks are used.
+	var room, overhead, most int64
+	if name == Single {
+		for _, pv := range g.Physical {
 			room += pv.Extents
-		case i == 0 || pv.Extents < room:
-			room = pv.Extents
+		}
+		most = room
+	} else {
+		legs := l.legs(len(g.Physical))
+		for some := range slices.Chunk(largest(g), legs) {
+			if len(some) == legs {
+				most += some[legs-1].Extents
+				room = max(room, some[legs-1].Extents)
+			}
 		}
 	}
 	if l.kind != "" {
@@ -51,13 +60,13 @@ func sizes(g lvm.Group, name string) (Sizes, error) {
 	}
 	stripes := l.stripes()
 	s := Sizes{Chunk: 64 * kib}
-	switch bytes := room * stripes * g.ExtentSize; {
+	switch bytes := most * stripes * g.ExtentSize; {
 	case bytes > 16*tib:
 		s.Chunk = 256 * kib
 	case bytes > 4*tib:
 		s.Chunk = 128 * kib
 	}
-	meta := min(max(room*stripes*g.ExtentSize/s.Chunk*64, minMeta), maxMeta)
+	meta := min(max(most*stripes*g.ExtentSize/s.Chunk*64, minMeta), maxMeta)
 	s.Meta = (meta + g.ExtentSize - 1) / g.ExtentSize
 	reserve := max((room+19)/20, s.Meta)
 	s.Data = (room - overhead - s.Meta - reserve) * stripes
@@ -65,6 +74,11 @@ func sizes(g lvm.Group, name string) (Sizes, error) {
 		return Sizes{}, errTooSmall
 	}
 	return s, nil
+}
+
+// largest are a group's disks, the largest first.
+func largest(g lvm.Group) []lvm.PhysicalVolume {
+	return slices.SortedStableFunc(slices.Values(g.Physical), func(a, b lvm.PhysicalVolume) int { return cmp.Compare(b.Extents, a.Extents) })
 }
 
 // leave takes room out of the thin pool, for volumes outside of it.

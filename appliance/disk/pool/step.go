@@ -52,6 +52,7 @@ type CreateThinPool struct {
 	// besides those for copies or parity. Copies is that of the metadata then.
 	Kind  lvm.RaidKind
 	Disks int
+	On    []string // where it begins; empty: on all of the group's disks
 }
 
 // Finish brings everything to stable storage, records which disks the pool
