@@ -27,6 +27,8 @@ type guest struct {
 	shell   net.Conn
 	answers *bufio.Reader
 	lost    bool // the shell no longer answers
+
+	complained []string // what failed tests, with their names
 }
 
 // boot starts a guest. It ends with the test. Once in some thirty times QEMU's
@@ -163,6 +165,7 @@ func (g *guest) kernelLog(t *testing.T, excuse string) {
 	for line := range strings.Lines(log) {
 		if complaints.MatchString(line) && (excuse == "" || !regexp.MustCompile(excuse).MatchString(line)) {
 			t.Errorf("the guest's kernel complains: %s", strings.TrimSpace(line))
+			g.complained = append(g.complained, t.Name()+": "+strings.TrimSpace(line))
 		}
 	}
 	if t.Failed() && !before {

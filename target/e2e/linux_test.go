@@ -40,14 +40,14 @@ var scenarios = []struct {
 	{"reset", reset, ""},
 	{"ext4", ext4, outage},
 	{"xfs", xfs, outage},
-	{"multipath", multipath, outage + `|(I/O|Buffer) error.*\bsd[a-z]|Failing path|rejecting I/O to offline device|blocked FC|recovery timed out|DID_TRANSPORT`},
+	{"multipath", multipath, outage + `|(I/O|Buffer) error.*\bsd[a-z]|Failing path|rejecting I/O to offline device|blocked FC|recovery timed out|DID_TRANSPORT|alua: rtpg failed|Could not failover`},
 	{"cycles", cycles, ""},
 }
 
 // What the kernel says when a login is refused, and when a connection breaks.
 const (
 	refused = `conn error \(1020\)`
-	outage  = `conn error \(10(11|20|22)\)|ping timeout`
+	outage  = `conn error \(10(11|19|20|22)\)|ping timeout`
 )
 
 // TestLinux has the Linux kernel and the tools that come with it use targetd.
@@ -73,6 +73,9 @@ func TestLinux(t *testing.T) {
 		})
 	}
 	t.Logf("the guest ran for %.1f s", time.Since(start).Seconds())
+	if r.complained != nil { // again, at the end, where one looks
+		t.Logf("the guest's kernel complained:\n%s", strings.Join(r.complained, "\n"))
+	}
 }
 
 const iqn = "iqn.2006-12.test.sanstick:e2e"
