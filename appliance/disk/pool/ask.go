@@ -9,6 +9,7 @@ import (
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/status"
 )
 
 // ReplaceDisk puts a blank disk in the place of one of a pool's, lost or not. It
@@ -49,8 +50,8 @@ func (m *Manager) replaceDisk(ctx context.Context, r Replacement) (string, error
 		return "", fmt.Errorf("disk %s %s; %s", r.New, why, do)
 	case len(raidVolumes(g)) == 0:
 		return "", fmt.Errorf("pool %s has one copy of its data, from which no disk can be filled", g.Name)
-	case d.Size < f.need(g):
-		return "", fmt.Errorf("disk %s has %d bytes, and %d are needed", r.New, d.Size, f.need(g))
+	case d.Size < f.needInstead(g, r.Old):
+		return "", fmt.Errorf("disk %s has %s, and %s are needed", r.New, status.FormatBytes(d.Size), status.FormatBytes(f.needInstead(g, r.Old)))
 	}
 	switch c := diagnose(g, f); c.State {
 	case Healthy, Absent, LegFailed, Cut:

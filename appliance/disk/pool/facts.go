@@ -56,7 +56,7 @@ type Facts struct {
 	Bore    map[string]bool      // physical volume: it is missing or has failed, and something lay on it when it did
 	Tried   map[string]Tries     // physical volume: attempts to use it again
 	Ports   map[string]string    // disk: where it is or was plugged
-	Instead map[string]bool      // disk: it joined its pool to take a lost one's place, and the pool isn't well yet
+	Instead map[string]Joined    // disk: it joined a pool to take a lost one's place
 	// Unrestored are physical volumes that are here again and that LVM didn't take
 	// back when it was told to, with when that was. They count as missing.
 	Unrestored map[string]time.Time

@@ -164,7 +164,7 @@ func (p *Plan) growMirror(spec Spec, f Facts, g lvm.Group, fresh []disk.Disk) bo
 		if n >= 3 || v.Type != "raid1" {
 			continue
 		}
-		on, lacks := f.targets(g, v)
+		on, lacks := f.targets(g, v, anyMember)
 		names, paths := places(on)
 		takeInTurn(g, legSize(g, v)/g.ExtentSize+1, on)
 		if ready = ready && lacks == 0; lacks == 0 {

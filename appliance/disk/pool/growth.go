@@ -145,15 +145,12 @@ func imagesOf(g lvm.Group, v lvm.LogicalVolume) []lvm.LogicalVolume {
 // with: what its volumes are promised, and at least three fifths. The guard
 // grows it as it fills; until then there is room for other things in the group.
 func startWith(all int64, spec Spec, extent int64) int64 {
-	var promised, thick int64
+	var promised int64
 	for _, v := range spec.Volumes {
-		if v.Thick {
-			thick += (v.Size+extent-1)/extent + 1
-		} else {
+		if !v.Thick { // for those there is room beside all
 			promised += (v.Size + extent - 1) / extent
 		}
 	}
-	all = max(all-thick, all/10)
 	start := (all*3 + 4) / 5
 	if promised <= all {
 		start = max(start, promised)

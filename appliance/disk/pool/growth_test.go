@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -28,6 +27,7 @@ func raid(kind string, part int64, legs ...string) lvm.Group {
 		top.Devices = append(top.Devices, image.Name)
 		g.Logical = append(g.Logical, image)
 		image.Name = strings.Replace(image.Name, "_rimage_", "_rmeta_", 1)
+		image.Size, image.Devices = g.ExtentSize, slices.Clone(image.Devices[:1])
 		g.Logical = append(g.Logical, image)
 	}
 	for i, leg := range legs {
@@ -143,122 +143,6 @@ func TestAddingDisks(t *testing.T) {
 		if tt.problem != "" && !strings.Contains(text, tt.problem) || tt.problem == "" && strings.Contains(text, "can't use") {
 			t.Errorf("%s: problems %s, want %q", tt.name, text, tt.problem)
 		}
-	}
-}
-
-// A leg that lies on two disks loses one: LVM moves it as a whole, for which there
-// must be room.
-func TestLossAfterGrowing(t *testing.T) {
-	lose := func(letters string) Facts {
-		f := using(facts(letters, raid("raid10", 40, "ae", "bf", "cg", "dh")))
-		f.Disks = f.Disks[1:]
-		g := &f.LVM.Groups[0]
-		g.Missing, g.Physical[0].Path, g.Physical[0].Missing = 1, "", true
-		for i := range g.Logical {
-			v := &g.Logical[i]
-			if len(v.Devices) > 0 && v.Devices[0] == "/dev/sda" {
-				v.Devices[0], v.Partial = "[unknown]", true
-			}
-		}
-		f.Devices["tank-thinpool_tdata"] = lvm.Device{Raid: &lvm.Raid{Legs: "DAAA", Action: "idle"}}
-		f.Devices["tank-thinpool_tmeta"] = lvm.Device{Raid: &lvm.Raid{Legs: "DA", Action: "idle"}}
-		f.Newest = map[string][]string{"uuid-tank": pvs("b", "c", "d", "f", "g", "h")}
-		f.Now = time.Unix(1000, 0)
-		f.Lost = map[string]time.Time{"pv-a": time.Unix(900, 0)}
-		f.Seen = map[string]time.Time{"X": time.Unix(950, 0), "Y": time.Unix(960, 0)}
-		return f
-	}
-	spec := Spec{Name: "tank", Layout: RAID10, Disks: strings.Split("A B C D E F G H X Y", " "), Volumes: []VolumeSpec{{Name: "vm1", Size: 64 * mib}}, SpareAfter: 10 * time.Minute}
-
-	// What is on E, the other half of the leg, isn't the newest.
-	f := lose("abcdefgh")
-	if diff := cmp.Diff(f.Newest["uuid-tank"], f.newest(f.LVM.Groups[0])); diff != "" {
-		t.Errorf("newest (-want +got):\n%s", diff)
-	}
-	if c := diagnose(f.LVM.Groups[0], f); c.State != Absent || fmt.Sprint(c.Disks) != "[A]" {
-		t.Errorf("%+v", c)
-	}
-	small := func(f Facts, size int64) Facts {
-		for i := range f.Disks {
-			f.Disks[i].Size = size
-		}
-		return f
-	}
-	// A leg has 80 extents, 36 of them at least on E, which has 16 besides.
-	if p := Make(spec, small(lose("abcdefghx"), 132*mib), nil); len(p.Steps) > 0 || !strings.Contains(fmt.Sprint(p.Problems), "disk X is too small for what pool tank has lost: 136 MiB are needed, on one disk or on several") {
-		t.Errorf("one small disk: %+v", p)
-	}
-	p := Make(spec, small(lose("abcdefghxy"), 100*mib), nil)
-	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}, stamp("y", false), AddDisk{"tank", "Y", "/dev/sdy", true}}, p.Steps); diff != "" {
-		t.Errorf("two small disks (-want +got):\n%s", diff)
-	}
-	p = Make(spec, small(lose("abcdefghxy"), 136*mib), nil)
-	if diff := cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, p.Steps); diff != "" {
-		t.Errorf("a disk with room for the rest (-want +got):\n%s", diff)
-	}
-
-	// One that was there before the loss is there for growing, until the wait is over.
-	f = small(lose("abcdefghx"), 400*mib)
-	f.Seen = nil
-	if p := Make(spec, f, nil); len(p.Steps) > 0 {
-		t.Errorf("a disk for growing: %+v", p)
-	}
-	f.Now = f.Now.Add(10 * time.Minute)
-	if p := Make(spec, f, nil); cmp.Diff([]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, p.Steps) != "" {
-		t.Errorf("a disk for growing, after the wait: %+v", p)
-	}
-
-	// It is there: what E has is free once A is given up.
-	f = lose("abcdefghxy")
-	add := func(letters string, extents int64) *lvm.Group {
-		g := &f.LVM.Groups[0]
-		f.Instead = map[string]bool{"X": true}
-		for _, l := range letters {
-			g.Physical = append(g.Physical, lvm.PhysicalVolume{Path: "/dev/sd" + string(l), UUID: "pv-" + string(l), Extents: extents})
-			g.Tags = append(g.Tags, memberTag("pv-"+string(l), strings.ToUpper(string(l))))
-		}
-		return g
-	}
-	g := add("x", 33)
-	if p = Make(spec, f, nil); cmp.Diff([]Step{CutMissing{"tank", "A"}}, p.Steps) != "" {
-		t.Errorf("room once it is given up: %+v", p)
-	}
-	for i := range g.Logical { // CutMissing
-		if v := &g.Logical[i]; v.Partial {
-			v.Type, v.Devices, v.Partial = "error", nil, false
-		}
-	}
-	g.Physical, g.Missing = g.Physical[1:], 0
-	for i := range g.Physical {
-		if g.Physical[i].UUID == "pv-e" {
-			g.Physical[i].Allocated = 0
-		}
-	}
-	g.Tags = slices.DeleteFunc(g.Tags, func(t string) bool { return strings.HasPrefix(t, memberTag("pv-a", "")) })
-	p = Make(spec, f, nil)
-	if diff := cmp.Diff([]Step{
-		RepairVolume{"tank", "thinpool_tmeta", "X", paths("x")},
-		RepairVolume{"tank", "thinpool_tdata", "X, E", paths("xe")},
-	}, p.Steps); diff != "" {
-		t.Errorf("repair with what is free (-want +got):\n%s", diff)
-	}
-	// Nothing is given up that others need: the other copy isn't whole.
-	f = lose("abcdefghxy")
-	f.Devices["tank-thinpool_tdata"] = lvm.Device{Raid: &lvm.Raid{Legs: "DAaA", Action: "recover"}}
-	add("x", 33)
-	if p = Make(spec, f, nil); slices.ContainsFunc(p.Steps, func(s Step) bool { _, is := s.(CutMissing); return is }) {
-		t.Errorf("given up while a leg is being filled: %+v", p)
-	}
-
-	// Both are there now; the metadata needs one of them only.
-	f = lose("abcdefghxy")
-	add("xy", 60)
-	p = Make(spec, f, nil)
-	if diff := cmp.Diff([]Step{
-		RepairVolume{"tank", "thinpool_tmeta", "X", paths("x")},
-		RepairVolume{"tank", "thinpool_tdata", "X, Y", paths("xy")},
-	}, p.Steps); diff != "" {
-		t.Errorf("repair (-want +got):\n%s", diff)
 	}
 }
 

@@ -91,9 +91,11 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 		}
 	}
 	for _, g := range f.LVM.Groups {
-		if ours(g) && len(f.lostMembers(g)) == 0 && !slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.lost }) {
-			for _, x := range f.membersOf(g) {
-				f.Instead = without(f.Instead, x.id)
+		if ours(g) && len(f.lostMembers(g)) == 0 && !f.lostLegs(g) {
+			for id, j := range f.Instead {
+				if j.Group == g.UUID {
+					f.Instead = without(f.Instead, id)
+				}
 			}
 		}
 	}

@@ -20,16 +20,17 @@ type Entry struct {
 	Replace    Replacement          `json:"replace,omitzero"`     // an order that isn't carried out yet
 	Mismatches map[string]int64     `json:"mismatches,omitempty"` // volume: sectors that the last comparison of its copies found to differ
 	Comparing  bool                 `json:"comparing,omitempty"`  // a comparison has begun and hasn't ended
+	Instead    map[string]time.Time `json:"instead,omitempty"`    // disk: when it joined to take a lost one's place
 }
 
 // IsZero tells whether an entry says nothing.
 func (r Entry) IsZero() bool {
-	return len(r.Lost) == 0 && len(r.Tried) == 0 && r.Replace == Replacement{} && len(r.Mismatches) == 0 && !r.Comparing
+	return len(r.Lost) == 0 && len(r.Tried) == 0 && r.Replace == Replacement{} && len(r.Mismatches) == 0 && !r.Comparing && len(r.Instead) == 0
 }
 
 func (r Entry) equal(o Entry) bool {
 	same := func(a, b time.Time) bool { return a.Equal(b) }
-	return maps.EqualFunc(r.Lost, o.Lost, same) && maps.Equal(r.Mismatches, o.Mismatches) && r.Replace == o.Replace && r.Comparing == o.Comparing &&
+	return maps.EqualFunc(r.Lost, o.Lost, same) && maps.EqualFunc(r.Instead, o.Instead, same) && maps.Equal(r.Mismatches, o.Mismatches) && r.Replace == o.Replace && r.Comparing == o.Comparing &&
 		maps.EqualFunc(r.Tried, o.Tried, func(a, b Tries) bool { return a.N == b.N && a.Last.Equal(b.Last) })
 }
 
@@ -62,6 +63,9 @@ func (m *Manager) recall() {
 		m.kept = with(m.kept, g.UUID, r)
 		for pv, at := range r.Lost {
 			f.Lost = with(f.Lost, pv, earlier(at, now)) // the clock may have been put back
+		}
+		for id, at := range r.Instead {
+			f.Instead = with(f.Instead, id, Joined{g.UUID, earlier(at, now)})
 		}
 		for pv, t := range r.Tried {
 			f.Tried = with(f.Tried, pv, Tries{t.N, earlier(t.Last, now)})
@@ -110,6 +114,11 @@ func (f *Facts) compared(before map[string]lvm.Device) {
 // entry is what is to be kept of a pool.
 func (f Facts) entry(g lvm.Group) Entry {
 	r := Entry{Replace: f.Replace[g.Name], Comparing: f.ScrubNow[g.Name]}
+	for id, j := range f.Instead {
+		if j.Group == g.UUID {
+			r.Instead = with(r.Instead, id, j.At)
+		}
+	}
 	for _, pv := range g.Physical {
 		if at, ok := f.Lost[pv.UUID]; ok {
 			r.Lost = with(r.Lost, pv.UUID, at)

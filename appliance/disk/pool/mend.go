@@ -57,24 +57,24 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	lost := f.lostMembers(g)
 	used := slices.DeleteFunc(slices.Clone(lost), func(m member) bool { return m.pv.Allocated == 0 })
 	waited := f.waited(used, spec.SpareAfter)
+	spare := (waited || len(used) == 0) && !f.ordered(g)
+	room := Plan{}
+	all := room.rebuild(f, g, f.room(g, spare))
 	// While a disk is missing LVM moves no leg away from another one that is here.
-	inTheWay := (waited || idle(f, g, used)) && slices.ContainsFunc(used, func(m member) bool { return m.here })
+	inTheWay := (waited || all) && slices.ContainsFunc(used, func(m member) bool { return m.here })
 	if p.dropIdle(f, g, lost, func(m member) bool {
 		return inTheWay || f.Bore[m.pv.UUID] || f.waited([]member{m}, spec.SpareAfter)
 	}) {
 		return
 	}
-	if len(used) == 0 && !slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.lost }) {
+	if !f.lostLegs(g) {
 		return // nothing is to be rebuilt; what was added and isn't used yet may come back
 	}
-	// A disk of the pool itself is filled only once its disk is given up; one
-	// that was added for this is there because somebody wants it.
-	room := Plan{}
-	switch all := room.rebuild(f, g); {
-	case all && (waited || idle(f, g, used)):
+	switch {
+	case all:
 		p.Steps = append(p.Steps, room.Steps...)
-	case p.replace(spec, f, g, taken, used, waited):
-	case c.State == Absent && (waited && f.expendable(g) || f.hasInstead(g) && f.roomOnceCut(g)):
+	case p.replace(spec, f, g, taken, used, waited, spare):
+	case c.State == Absent && (waited && f.expendable(g) || f.roomOnceCut(g, spec.SpareAfter)):
 		names, _ := places(lost)
 		p.Steps = append(p.Steps, CutMissing{Pool: g.Name, Disks: names})
 	}
@@ -103,18 +103,6 @@ func goneTags(g lvm.Group) (add, remove []string) {
 		}
 	}
 	return add, remove
-}
-
-// idle tells whether a pool has room for a leg of its largest volume on disks that have
-// none, and need not be spared: one of them was added for this, or the pool has given up
-// what it lost. What is there to make the pool larger waits for the lost disk, too.
-func idle(f Facts, g lvm.Group, lost []member) bool {
-	all := raidVolumes(g)
-	if len(all) == 0 || len(lost) > 0 && !f.hasInstead(g) {
-		return false
-	}
-	_, lacks := f.targets(g, all[len(all)-1])
-	return lacks == 0
 }
 
 // goneDisks are the disks that a pool has given up, as they were recorded.

@@ -120,7 +120,7 @@ func TestFailedLeg(t *testing.T) {
 	b.ran(refreshed)
 	b.world.sync()
 	b.look()
-	b.wants(LegFailed, "disk B has failed")
+	b.wants(LegFailed, "disk B has failed", "the pool goes on without it")
 	for range 5 {
 		b.clock.t = b.clock.t.Add(tryDistance)
 		b.look()
@@ -330,6 +330,7 @@ func TestNotTaken(t *testing.T) {
 			for _, v := range []string{"thinpool_tdata", "thinpool_tmeta"} {
 				b.legs["tub/"+v] = []*worldLeg{{pv: "pv-x", letter: 'A'}, {letter: 'D'}}
 			}
+			b.plug("x")
 			b.plug("c")
 		},
 	} {
@@ -403,6 +404,34 @@ func TestPowerCutWhileMending(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// The power fails between a blank disk's joining the pool instead of a lost one and its
+// being filled. What it is there for isn't forgotten.
+func TestInsteadIsKept(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.plug("c")
+	b.left = 4 // pvcreate, stamp and all that; see that it joined
+	for ; len(b.groups[0].Physical) < 3; b.left++ {
+		b.look()
+	}
+	b.left = 0
+	b.restart()
+	if n := len(b.groups[0].Physical); n != 3 || b.world.allocated(b.groups[0], b.groups[0].Physical[2].UUID) != 0 {
+		t.Fatalf("%d disks in the pool", n)
+	}
+	b.start()
+	b.look()
+	b.wants(Rebuilding, "disk C")
+	b.world.sync()
+	b.look()
+	b.wants(Healthy)
+	if r := b.book.Entry("uuid-0"); len(r.Instead) != 0 {
+		t.Errorf("kept for good: %+v", r)
 	}
 }
 

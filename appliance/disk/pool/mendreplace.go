@@ -34,10 +34,10 @@ func room(g lvm.Group) int64 {
 	return most*g.ExtentSize + 8*mib
 }
 
-// targets finds the disks of a pool that a leg of a volume can be put on: such that
+// targets finds the disks of a pool, of those that count, that a leg of a volume can be put on: such that
 // have none yet, with room, and as few of them as will do: first those that joined it
 // for that, then the emptiest. lacks is by how many bytes their room is too small.
-func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume) (on []member, lacks int64) {
+func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume, counts func(member) bool) (on []member, lacks int64) {
 	failed := f.failedDisks(g)
 	has := map[string]bool{}
 	for _, l := range f.legs(g) {
@@ -47,12 +47,12 @@ func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume) (on []member, lacks int
 	}
 	var all []member
 	for _, m := range f.membersOf(g) {
-		if m.here && !failed[m.pv.UUID] && f.Tried[m.pv.UUID].left(f.Now) && !has[m.pv.UUID] && m.free() > 0 {
+		if m.here && !failed[m.pv.UUID] && f.Tried[m.pv.UUID].left(f.Now) && !has[m.pv.UUID] && m.free() > 0 && counts(m) {
 			all = append(all, m)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b member) int {
-		if i := f.Instead[a.id]; i != f.Instead[b.id] {
+		if i := f.instead(g, a); i != f.instead(g, b) {
 			return map[bool]int{true: -1, false: 1}[i]
 		}
 		return cmp.Compare(b.free(), a.free())
@@ -89,9 +89,9 @@ func legSize(g lvm.Group, v lvm.LogicalVolume) int64 {
 	return most
 }
 
-// rebuild puts lost legs on other disks of the pool. It tells whether there is
-// room for all of them.
-func (p *Plan) rebuild(f Facts, g lvm.Group) bool {
+// rebuild puts lost legs on other disks of the pool that count, one of each volume. It
+// tells whether there is room for all of these.
+func (p *Plan) rebuild(f Facts, g lvm.Group, counts func(member) bool) bool {
 	lost := map[string]member{}
 	for _, m := range f.lostMembers(g) {
 		lost[m.pv.UUID] = m
@@ -106,7 +106,7 @@ func (p *Plan) rebuild(f Facts, g lvm.Group) bool {
 			continue
 		}
 		done[v.Name] = true
-		on, lacks := f.targets(g, v)
+		on, lacks := f.targets(g, v, counts)
 		ids, paths := places(on)
 		takeInTurn(g, legSize(g, v)/g.ExtentSize+1, on)
 		switch {
@@ -132,8 +132,8 @@ func (p *Plan) rebuild(f Facts, g lvm.Group) bool {
 
 // replace adds a disk that takes the place of a lost one; or several, if legs lie on
 // several and no disk is large enough.
-func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string, lost []member, waited bool) bool {
-	need := f.wanting(g, waited)
+func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string, lost []member, waited, spare bool) bool {
+	need := f.wanting(g, spare)
 	if need == 0 {
 		return false
 	}
@@ -143,7 +143,9 @@ func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string,
 	}
 	// While the configuration names one that is missing, which may come back, what it
 	// names besides is there to make the pool larger.
-	awaits := !waited && slices.ContainsFunc(spec.Disks, func(n string) bool { return len(disk.Find(f.Disks, n)) == 0 })
+	awaits := !waited && slices.ContainsFunc(spec.Disks, func(n string) bool {
+		return len(disk.Find(f.Disks, n)) == 0 && !slices.Contains(goneDisks(g), n)
+	})
 	var named []disk.Disk
 	for i, n := range names {
 		if found := disk.Find(f.Disks, n); len(found) == 1 && !slices.Contains(named, found[0]) && (i == 0 || !awaits || f.late(found[0], lost)) {
@@ -165,10 +167,20 @@ func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string,
 	}
 	p.join(f, g, some, true)
 	if len(some) == 0 && len(named)+len(blank) > 0 {
-		p.problem(status.Degraded, fmt.Sprintf("disk %s is too small for what pool %s has lost: %s are needed, on one disk or on several", ids(slices.Concat(named, blank)), g.Name, status.FormatBytes(need)),
-			"connect a larger blank disk, or more of them")
+		p.problem(status.Degraded, fmt.Sprintf("disk %s is too small for what pool %s has lost: %s are needed, on one disk or on several", ids(slices.Concat(named, blank)), g.Name, status.FormatBytes(need)), "connect a larger blank disk, or more of them"+lessNeeded(g, lost))
 	}
 	return len(some) > 0
+}
+
+// lessNeeded tells what helps, too, if a disk fails that is here and has a part of a leg
+// only: LVM moves such a leg as a whole.
+func lessNeeded(g lvm.Group, lost []member) string {
+	for _, m := range lost {
+		if m.here && slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return len(v.Devices) > 1 && slices.Contains(v.Devices, m.pv.Path) }) {
+			return fmt.Sprintf("; or remove disk %s: then less is needed", m.id)
+		}
+	}
+	return ""
 }
 
 // enough chooses disks that have need bytes together: one, if there is one that has
@@ -198,6 +210,15 @@ func (f Facts) need(g lvm.Group) int64 {
 	return max(n, 8*mib)
 }
 
+// needInstead is how many bytes a disk must have to take the place of one that works, is
+// lost, or was given up.
+func (f Facts) needInstead(g lvm.Group, old string) int64 {
+	if f.works(g, old) {
+		return f.need(g)
+	}
+	return f.wanting(g, false)
+}
+
 func name(lost []member) string {
 	if len(lost) == 0 {
 		return "OLD"
@@ -211,21 +232,6 @@ func (f Facts) late(d disk.Disk, lost []member) bool {
 	return len(lost) == 0 || slices.ContainsFunc(lost, func(m member) bool {
 		since, ok := f.Lost[m.pv.UUID]
 		return ok && f.Seen[d.ID()].After(since)
-	})
-}
-
-// hasInstead tells whether a pool has a disk that joined it to take a lost one's place,
-// and hasn't wholly yet.
-func (f Facts) hasInstead(g lvm.Group) bool {
-	volumes := raidVolumes(g)
-	if len(volumes) == 0 {
-		return false
-	}
-	largest := volumes[len(volumes)-1]
-	return slices.ContainsFunc(f.membersOf(g), func(m member) bool {
-		return m.here && (f.Instead[m.id] || m.disk.Is(f.Replace[g.Name].New)) && !slices.ContainsFunc(f.legs(g), func(l leg) bool {
-			return l.volume.Name == largest.Name && slices.Contains(l.pvs, m.pv.UUID)
-		})
 	})
 }
 
@@ -249,7 +255,10 @@ func (f Facts) blanks(taken map[string]string, lost []member, waited bool) []dis
 func (f Facts) lacking(g lvm.Group, d disk.Disk) []string {
 	var names []string
 	for _, o := range f.LVM.Groups {
-		if o.UUID != g.UUID && ours(o) && !o.Tagged(creatingTag) && diagnose(o, f).Lacks > 0 && f.wanting(o, false) > 0 && d.Size >= f.wanting(o, false) {
+		if o.UUID == g.UUID || !ours(o) || o.Tagged(creatingTag) || !f.lostLegs(o) || diagnose(o, f).State == Failed {
+			continue
+		}
+		if need := f.wanting(o, false); need > 0 && d.Size >= need {
 			names = append(names, o.Name)
 		}
 	}

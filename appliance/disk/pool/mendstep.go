@@ -216,15 +216,25 @@ func (s AddDisk) do(ctx context.Context, m *Manager) error {
 	if err := m.checkStamps(CreateGroup{Pool: s.Pool, Paths: []string{s.Path}}); err != nil {
 		return err
 	}
+	if s.Instead {
+		m.instead(s.Pool, s.Disk)
+	}
 	if err := m.lvm.AddDisk(ctx, s.Pool, s.Path); err != nil {
 		return err
 	}
-	if s.Instead {
-		m.mu.Lock()
-		m.facts.Instead = with(m.facts.Instead, s.Disk, true)
-		m.mu.Unlock()
-	}
 	return m.flush([]string{s.Path})
+}
+
+// instead notes what a disk joins a pool for, for good.
+func (m *Manager) instead(pool, disk string) {
+	m.mu.Lock()
+	for _, g := range m.facts.LVM.Groups {
+		if g.Name == pool && ours(g) {
+			m.facts.Instead = with(m.facts.Instead, disk, Joined{g.UUID, m.o.Now()})
+		}
+	}
+	m.mu.Unlock()
+	m.keep(true)
 }
 
 func (s AdmitDisks) do(ctx context.Context, m *Manager) error {

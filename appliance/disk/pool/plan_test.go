@@ -100,6 +100,11 @@ func linear(g lvm.Group) lvm.Group {
 func creating(g lvm.Group, logical ...lvm.LogicalVolume) lvm.Group {
 	g.Tags = []string{Tag, creatingTag}
 	g.Logical = logical
+	if len(logical) == 0 {
+		for i := range g.Physical {
+			g.Physical[i].Allocated = 0
+		}
+	}
 	return g
 }
 
@@ -216,6 +221,10 @@ func TestMake(t *testing.T) {
 		{name: "half-made and other disks are named", spec: mirror("A", "C"), facts: facts("abc", creating(group("tank", "ab"))), health: status.Failed, problems: []string{"the configuration names other disks"}},
 		{name: "half-made mirror of five", spec: mirror("*"), facts: facts("abcde", creating(larger(group("tank", "abcde"), "d", 37))), again: true,
 			steps: []Step{ClearStamps{paths("abcde")}, CreateThinPool{Pool: "tank", Copies: 2, Sizes: half, On: paths("da")}, Finish{"tank", paths("abcde"), slices.Concat(tags, []string{"sanstick.disk.pv-c.C", "sanstick.disk.pv-d.D", "sanstick.disk.pv-e.E"})}}},
+		{name: "half-made mirror of four, with a thick volume as large as a disk", spec: volumes(mirror("A", "B", "C", "D"), VolumeSpec{Name: "fat", Size: 50 * 4 * mib, Thick: true}), facts: facts("abcd", creating(group("tank", "abcd"))), again: true,
+			steps: []Step{ClearStamps{paths("abcd")}, CreateThinPool{Pool: "tank", Copies: 2, Sizes: half, On: paths("ab")}, Finish{"tank", paths("abcd"), slices.Concat(tags, []string{"sanstick.disk.pv-c.C", "sanstick.disk.pv-d.D"})}}},
+		{name: "half-made mirror of two, with a thick volume that leaves little", spec: volumes(mirror("A", "B"), VolumeSpec{Name: "fat", Size: 50 * 4 * mib, Thick: true}), facts: facts("ab", creating(group("tank", "ab"))), again: true,
+			steps: []Step{ClearStamps{paths("ab")}, CreateThinPool{Pool: "tank", Copies: 2, Sizes: Sizes{Data: 3, Meta: 2, Chunk: 64 << 10}}, Finish{"tank", paths("ab"), tags}}},
 		{name: "half-made, of too few disks", spec: Spec{Name: "tank", Disks: []string{"*"}, Layout: RAID10}, facts: facts("ab", creating(group("tank", "ab"))), health: status.Failed, problems: []string{"on 2 disks"}},
 		{name: "half-made of tiny disks", spec: single("A"), facts: facts("a", creating(lvm.Group{Name: "tank", ExtentSize: 4 << 20, Physical: []lvm.PhysicalVolume{{Path: "/dev/sda", UUID: "pv-a", Extents: 3}}})), health: status.Failed, problems: []string{"too small"}},
 

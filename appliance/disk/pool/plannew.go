@@ -186,7 +186,7 @@ func planUnfinished(spec Spec, f Facts, g lvm.Group) Plan {
 	}
 	s, err := sizes(g, spec.Layout)
 	if err == nil {
-		err = s.leave(spec.thick(g, l))
+		err = s.leave(spec.thick(g, l), l.elsewhere(g, s.Meta))
 	}
 	if err != nil {
 		return refuse(fmt.Sprintf("pool %s can't be created: %v", spec.Name, err), "choose larger disks")

@@ -81,7 +81,7 @@ func (v view) next(s Spec, g lvm.Group, f Facts) string {
 		return ""
 	}
 	what := "the pool goes on without it"
-	if f.shortfall(g) == 0 {
+	if f.lostLegs(g) && f.shortfall(g, anyMember, true) == 0 {
 		what = "other disks of the pool take its place"
 	} else if len(s.Spares) > 0 {
 		what = "spare " + s.Spares[0] + " takes its place"

@@ -81,20 +81,42 @@ func largest(g lvm.Group) []lvm.PhysicalVolume {
 	return slices.SortedStableFunc(slices.Values(g.Physical), func(a, b lvm.PhysicalVolume) int { return cmp.Compare(b.Extents, a.Extents) })
 }
 
-// leave takes room out of the thin pool, for volumes outside of it.
-func (s *Sizes) leave(extents int64) error {
-	if s.Data-extents < s.Meta {
-		return errTooSmall
+// leave takes room out of the thin pool, for volumes outside of it. elsewhere is how
+// much room there is for them on each set of disks where the thin pool doesn't begin:
+// that comes first, as it is emptier.
+func (s *Sizes) leave(volumes, elsewhere []int64) error {
+	for _, extents := range volumes {
+		if len(elsewhere) > 0 {
+			i := slices.Index(elsewhere, slices.Max(elsewhere))
+			if elsewhere[i] >= extents {
+				elsewhere[i] -= extents
+				continue
+			}
+		}
+		if s.Data -= extents; s.Data < s.Meta {
+			return errTooSmall
+		}
 	}
-	s.Data -= extents
 	return nil
 }
 
-// thick is how many extents of data the thick volumes of a new pool take.
-func (s Spec) thick(g lvm.Group, l layout) (extents int64) {
+// thick is how many extents of data each thick volume of a new pool takes.
+func (s Spec) thick(g lvm.Group, l layout) (extents []int64) {
 	for _, v := range s.Volumes {
 		if v.Thick {
-			extents += roundThick(v.Size, g, l)/g.ExtentSize + l.stripes() // and raid's own records
+			extents = append(extents, roundThick(v.Size, g, l)/g.ExtentSize+l.stripes()) // and raid's own records
+		}
+	}
+	return extents
+}
+
+// elsewhere is how many extents of data there is room for on each set of disks where a
+// new pool's thin pool, with so much metadata, doesn't begin.
+func (l layout) elsewhere(g lvm.Group, meta int64) (extents []int64) {
+	n := l.legs(len(g.Physical))
+	for some := range slices.Chunk(largest(g)[n:], n) {
+		if len(some) == n {
+			extents = append(extents, usable(some[n-1], meta+4))
 		}
 	}
 	return extents
