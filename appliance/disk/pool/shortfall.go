@@ -158,13 +158,22 @@ func (f Facts) roomOnceCut(g lvm.Group, spareAfter time.Duration) bool {
 
 // wanting is how many bytes more disks must have to take the place of those that a pool
 // has lost, of one first; 0 if none are wanted. With spare, all the room counts that it
-// has.
+// has. Otherwise a disk is wanted even if giving up the missing one makes room enough:
+// without one that isn't done.
 func (f Facts) wanting(g lvm.Group, spare bool) int64 {
 	counts := f.room(g, spare)
 	for _, every := range []bool{false, true} {
 		lacks := f.shortfall(g, counts, every)
 		if lacks > 0 && f.expendable(g) {
-			lacks = min(lacks, f.shortfallOnceCut(g, counts, every))
+			once := f.shortfallOnceCut(g, counts, every)
+			if once == 0 && !spare && !slices.ContainsFunc(f.membersOf(g), counts) {
+				for _, pv := range g.Physical {
+					if pv.Missing {
+						once = max(once, pv.Allocated*g.ExtentSize)
+					}
+				}
+			}
+			lacks = min(lacks, once)
 		}
 		if lacks > 0 {
 			return lacks + 8*mib
