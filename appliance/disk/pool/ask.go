@@ -53,8 +53,9 @@ func (m *Manager) replaceDisk(ctx context.Context, r Replacement) (string, error
 	case d.Size < f.needInstead(g, r.Old):
 		return "", fmt.Errorf("disk %s has %s, and %s are needed", r.New, status.FormatBytes(d.Size), status.FormatBytes(f.needInstead(g, r.Old)))
 	}
-	switch c := diagnose(g, f); c.State {
-	case Healthy, Absent, LegFailed, Cut:
+	switch c := diagnose(g, f); {
+	case c.State == Healthy:
+	case !f.works(g, r.Old) && slices.Contains([]State{Absent, LegFailed, Cut}, c.State):
 	default:
 		return "", fmt.Errorf("pool %s is %s; wait until it is healthy", g.Name, c.State)
 	}

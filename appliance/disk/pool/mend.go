@@ -57,9 +57,9 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	lost := f.lostMembers(g)
 	used := slices.DeleteFunc(slices.Clone(lost), func(m member) bool { return m.pv.Allocated == 0 })
 	waited := f.waited(used, spec.SpareAfter)
-	spare := (waited || len(used) == 0) && !f.ordered(g)
-	room := Plan{}
-	all := room.rebuild(f, g, f.room(g, spare))
+	spare := (waited || len(used) == 0) && !f.ordered(g, taken)
+	rebuild := Plan{}
+	all := rebuild.rebuild(f, g, f.room(g, spare))
 	// While a disk is missing LVM moves no leg away from another one that is here.
 	inTheWay := (waited || all) && slices.ContainsFunc(used, func(m member) bool { return m.here })
 	if p.dropIdle(f, g, lost, func(m member) bool {
@@ -72,11 +72,11 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	}
 	switch {
 	case all:
-		p.Steps = append(p.Steps, room.Steps...)
+		p.Steps = append(p.Steps, rebuild.Steps...)
 	case p.replace(spec, f, g, taken, used, waited, spare):
 	case c.State == Absent && (waited && f.expendable(g) || f.roomOnceCut(g, spec.SpareAfter)):
 		names, _ := places(lost)
-		p.Steps = append(p.Steps, CutMissing{Pool: g.Name, Disks: names})
+		p.Steps = append(p.Steps, CutMissing{Pool: g.Name, Disks: names, PVs: missing(f, g)})
 	}
 }
 
@@ -192,6 +192,8 @@ func (p *Plan) dropIdle(f Facts, g lvm.Group, lost []member, ready func(member) 
 	var missing []string
 	for _, m := range lost {
 		switch {
+		case m.pv.Allocated > 0 && !m.here:
+			return false // LVM forgets none then
 		case m.pv.Allocated > 0:
 		case !ready(m):
 			return false

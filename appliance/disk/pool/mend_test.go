@@ -229,52 +229,6 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// A pool has disks that it hasn't grown to yet. They aren't filled as soon as another
-// one is away for a moment; only if a blank one comes, which is taken, or after a while.
-func TestRoomToGrowWaits(t *testing.T) {
-	b := newBench(t, "abcd", func(s *Spec) { s.Disks = []string{"A", "B", "C", "D"} })
-	b.whole("/dev/vda", "/dev/vdb")
-	if n := len(b.groups[0].Physical); n != 4 {
-		t.Errorf("%d disks in the pool", n)
-	}
-	b.unplug("b")
-	b.write()
-	b.look()
-	b.wants(Absent, "disk B is missing", "other disks of the pool take its place")
-	b.ran()
-	b.plug("b")
-	b.look()
-	b.ran(refreshed)
-	b.world.sync()
-	b.look()
-	b.wants(Healthy)
-
-	b.unplug("b")
-	b.write()
-	b.look()
-	b.plug("e")
-	b.look()
-	b.wants(Rebuilding, "disk E")
-	b.world.sync()
-	b.write()
-	b.look()
-	b.wants(Healthy)
-	b.whole("/dev/vda", "/dev/vde")
-
-	b.unplug("e")
-	b.write()
-	b.look()
-	b.wants(Absent, "disk E is missing")
-	b.clock.t = b.clock.t.Add(11 * time.Minute)
-	b.look()
-	b.wants(Rebuilding, "disk C")
-	b.world.sync()
-	b.write()
-	b.look()
-	b.wants(Healthy)
-	b.whole("/dev/vda", "/dev/vdc", "/dev/vdd")
-}
-
 // A blank disk that comes after the loss is taken at once.
 func TestBlankReplacement(t *testing.T) {
 	b := newBench(t, "ab", nil)
@@ -404,34 +358,6 @@ func TestPowerCutWhileMending(t *testing.T) {
 				break
 			}
 		}
-	}
-}
-
-// The power fails between a blank disk's joining the pool instead of a lost one and its
-// being filled. What it is there for isn't forgotten.
-func TestInsteadIsKept(t *testing.T) {
-	b := newBench(t, "ab", nil)
-	b.unplug("b")
-	b.write()
-	b.look()
-	b.plug("c")
-	b.left = 4 // pvcreate, stamp and all that; see that it joined
-	for ; len(b.groups[0].Physical) < 3; b.left++ {
-		b.look()
-	}
-	b.left = 0
-	b.restart()
-	if n := len(b.groups[0].Physical); n != 3 || b.world.allocated(b.groups[0], b.groups[0].Physical[2].UUID) != 0 {
-		t.Fatalf("%d disks in the pool", n)
-	}
-	b.start()
-	b.look()
-	b.wants(Rebuilding, "disk C")
-	b.world.sync()
-	b.look()
-	b.wants(Healthy)
-	if r := b.book.Entry("uuid-0"); len(r.Instead) != 0 {
-		t.Errorf("kept for good: %+v", r)
 	}
 }
 

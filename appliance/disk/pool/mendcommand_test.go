@@ -77,6 +77,20 @@ func TestReplaceByCommand(t *testing.T) {
 	}
 }
 
+// While a disk is missing, another one that works isn't replaced.
+func TestReplaceWhileOneIsMissing(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.plug("x")
+	if _, err := b.ReplaceDisk(t.Context(), Replacement{"A", "X"}); err == nil || !strings.Contains(err.Error(), "wait until it is healthy") {
+		t.Errorf("%v", err)
+	}
+	b.look()
+	b.wants(Rebuilding, "disk X")
+}
+
 func TestScrubByCommand(t *testing.T) {
 	b := newBench(t, "ab", nil)
 	if err := b.ScrubPool(t.Context(), "tank"); err != nil || b.scrubs != 2 {

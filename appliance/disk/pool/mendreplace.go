@@ -34,9 +34,10 @@ func room(g lvm.Group) int64 {
 	return most*g.ExtentSize + 8*mib
 }
 
-// targets finds the disks of a pool, of those that count, that a leg of a volume can be put on: such that
-// have none yet, with room, and as few of them as will do: first those that joined it
-// for that, then the emptiest. lacks is by how many bytes their room is too small.
+// targets finds the disks of a pool, of those that count, that a leg of a volume can be
+// put on: such that have none yet, with room; one if there is one that has it all, or
+// else as few as will do. First come those that joined it for that, then the emptiest.
+// lacks is by how many bytes their room is too small.
 func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume, counts func(member) bool) (on []member, lacks int64) {
 	failed := f.failedDisks(g)
 	has := map[string]bool{}
@@ -58,6 +59,9 @@ func (f Facts) targets(g lvm.Group, v lvm.LogicalVolume, counts func(member) boo
 		return cmp.Compare(b.free(), a.free())
 	})
 	lacks = legSize(g, v) + g.ExtentSize // for raid's own records
+	if i := slices.IndexFunc(all, func(m member) bool { return m.free()*g.ExtentSize >= lacks }); i >= 0 {
+		return all[i : i+1], 0
+	}
 	for _, m := range all {
 		if lacks <= 0 {
 			break
@@ -92,13 +96,15 @@ func legSize(g lvm.Group, v lvm.LogicalVolume) int64 {
 // rebuild puts lost legs on other disks of the pool that count, one of each volume. It
 // tells whether there is room for all of these.
 func (p *Plan) rebuild(f Facts, g lvm.Group, counts func(member) bool) bool {
+	on, lacks := f.seats(g, counts, false)
+	if lacks > 0 {
+		return false
+	}
 	lost := map[string]member{}
 	for _, m := range f.lostMembers(g) {
 		lost[m.pv.UUID] = m
 	}
-	done, bad := map[string]bool{}, map[string]member{}
-	all := true
-	g.Physical = slices.Clone(g.Physical) // what is planned takes room
+	done, bad := map[string]bool{}, map[string]bool{}
 	for _, l := range f.legs(g) {
 		v := l.volume
 		i := slices.IndexFunc(l.pvs, func(pv string) bool { return lost[pv].pv.UUID != "" })
@@ -106,28 +112,21 @@ func (p *Plan) rebuild(f Facts, g lvm.Group, counts func(member) bool) bool {
 			continue
 		}
 		done[v.Name] = true
-		on, lacks := f.targets(g, v, counts)
-		ids, paths := places(on)
-		takeInTurn(g, legSize(g, v)/g.ExtentSize+1, on)
-		switch {
-		case lacks > 0:
-			all = false
-		case l.lost:
+		ids, paths := places(on[v.Name])
+		if l.lost {
 			p.Steps = append(p.Steps, RepairVolume{Pool: g.Name, Volume: v.Name, Disk: ids, Paths: paths})
-		default:
-			m := lost[l.pvs[i]]
-			p.Steps = append(p.Steps, ReplaceLeg{Pool: g.Name, Volume: v.Name, From: m.pv.Path, To: paths, Disk: ids})
-			bad[m.pv.UUID] = m
+			continue
+		}
+		m := lost[l.pvs[i]]
+		p.Steps = append(p.Steps, ReplaceLeg{Pool: g.Name, Volume: v.Name, From: m.pv.Path, To: paths, Disk: ids})
+		bad[m.pv.UUID] = true
+	}
+	for _, m := range f.membersOf(g) {
+		if bad[m.pv.UUID] {
+			p.Steps = append(p.Steps, RemoveDisk{Pool: g.Name, Disk: m.id, Path: m.pv.Path})
 		}
 	}
-	if all {
-		for _, m := range f.membersOf(g) {
-			if _, ok := bad[m.pv.UUID]; ok {
-				p.Steps = append(p.Steps, RemoveDisk{Pool: g.Name, Disk: m.id, Path: m.pv.Path})
-			}
-		}
-	}
-	return all
+	return true
 }
 
 // replace adds a disk that takes the place of a lost one; or several, if legs lie on
@@ -137,14 +136,26 @@ func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string,
 	if need == 0 {
 		return false
 	}
-	names := slices.Concat([]string{f.Replace[g.Name].New}, spec.Disks)
+	chosen := f.Replace[g.Name].New
+	if f.works(g, f.Replace[g.Name].Old) {
+		chosen = ""
+	}
+	names := slices.Concat([]string{chosen}, spec.Disks)
 	if waited {
 		names = append(names, spec.Spares...)
 	}
 	// While the configuration names one that is missing, which may come back, what it
 	// names besides is there to make the pool larger.
 	awaits := !waited && slices.ContainsFunc(spec.Disks, func(n string) bool {
-		return len(disk.Find(f.Disks, n)) == 0 && !slices.Contains(goneDisks(g), n)
+		if slices.Contains(goneDisks(g), n) || slices.ContainsFunc(f.membersOf(g), func(m member) bool { return m.here && m.disk.Is(n) }) {
+			return false
+		}
+		found := disk.Find(f.Disks, n)
+		if len(found) == 1 {
+			why, _ := f.unfit(found[0], taken)
+			return why != ""
+		}
+		return true
 	})
 	var named []disk.Disk
 	for i, n := range names {

@@ -74,7 +74,10 @@ type DropMissing struct{ Pool, Disks string }
 
 // CutMissing goes on without disks on which copies lie: the pool lacks them from
 // then on, and what is on them is out of date for good.
-type CutMissing struct{ Pool, Disks string }
+type CutMissing struct {
+	Pool, Disks string
+	PVs         []string // UUIDs, sorted; if others are missing by then, nothing is given up
+}
 
 // RemoveDisk takes a disk on which nothing lies any more out of a pool.
 type RemoveDisk struct{ Pool, Disk, Path string }
@@ -229,7 +232,7 @@ func (s AddDisk) do(ctx context.Context, m *Manager) error {
 func (m *Manager) instead(pool, disk string) {
 	m.mu.Lock()
 	for _, g := range m.facts.LVM.Groups {
-		if g.Name == pool && ours(g) {
+		if g.Name == pool && ours(g) && m.facts.Instead[disk].Group != g.UUID {
 			m.facts.Instead = with(m.facts.Instead, disk, Joined{g.UUID, m.o.Now()})
 		}
 	}
@@ -280,7 +283,38 @@ func (s DropMissing) do(ctx context.Context, m *Manager) error {
 	return nil
 }
 
-func (s CutMissing) do(ctx context.Context, m *Manager) error { return m.lvm.CutMissing(ctx, s.Pool) }
+// do looks at the disks again: should another one go, LVM would give that up, too, and
+// with it the last copy.
+func (s CutMissing) do(ctx context.Context, m *Manager) error {
+	if _, err := m.readDisks(); err != nil {
+		return err
+	}
+	if err := errors.Join(m.readLVM(ctx), m.readKernel(ctx)); err != nil {
+		return err
+	}
+	f := m.known()
+	for _, g := range f.LVM.Groups {
+		if g.Name != s.Pool || !ours(g) {
+			continue
+		}
+		if !slices.Equal(missing(f, g), s.PVs) || !f.expendable(g) {
+			return fmt.Errorf("cannot give up disk %s: the pool's disks have changed just now", s.Disks)
+		}
+		return m.lvm.CutMissing(ctx, s.Pool)
+	}
+	return fmt.Errorf("cannot give up disk %s: pool %s has gone", s.Disks, s.Pool)
+}
+
+// missing are the UUIDs of a pool's members that aren't here, sorted.
+func missing(f Facts, g lvm.Group) (pvs []string) {
+	for _, m := range f.membersOf(g) {
+		if !m.here {
+			pvs = append(pvs, m.pv.UUID)
+		}
+	}
+	slices.Sort(pvs)
+	return pvs
+}
 
 func (s RemoveDisk) do(ctx context.Context, m *Manager) error {
 	return m.lvm.RemoveDisk(ctx, s.Pool, s.Path)

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -25,7 +24,16 @@ func anyMember(member) bool { return true }
 
 // instead tells whether a member is there to take a lost one's place.
 func (f Facts) instead(g lvm.Group, m member) bool {
-	return f.Instead[m.id].Group == g.UUID || m.here && m.disk.Is(f.Replace[g.Name].New)
+	order := f.Replace[g.Name]
+	return f.Instead[m.id].Group == g.UUID || m.here && m.disk.Is(order.New) && !f.works(g, order.Old)
+}
+
+// replaced tells whether a disk is here that joined instead of lost ones after m was.
+func (f Facts) replaced(g lvm.Group, m member) bool {
+	since, ok := f.Lost[m.pv.UUID]
+	return ok && slices.ContainsFunc(f.membersOf(g), func(x member) bool {
+		return x.here && f.Instead[x.id].Group == g.UUID && f.Instead[x.id].At.After(since)
+	})
 }
 
 // room tells whose room counts: with spare that of all members.
@@ -36,11 +44,16 @@ func (f Facts) room(g lvm.Group, spare bool) func(member) bool {
 	return func(m member) bool { return f.instead(g, m) }
 }
 
-// ordered tells whether a disk is here that somebody has chosen to take a lost one's
-// place; then no other need be found.
-func (f Facts) ordered(g lvm.Group) bool {
+// ordered tells whether a disk is here, and isn't a member yet, that somebody has chosen
+// to take a lost one's place; then no other need be found.
+func (f Facts) ordered(g lvm.Group, taken map[string]string) bool {
 	order := f.Replace[g.Name]
-	return len(disk.Find(f.Disks, order.New)) == 1 && !f.works(g, order.Old)
+	found := disk.Find(f.Disks, order.New)
+	if len(found) != 1 || f.works(g, order.Old) || found[0].Size < f.wanting(g, false) {
+		return false
+	}
+	why, _ := f.unfit(found[0], taken)
+	return why == ""
 }
 
 // works tells whether a disk is a member of a pool and isn't lost.
@@ -53,30 +66,52 @@ func (f Facts) works(g lvm.Group, name string) bool {
 
 // shortfall is by how many bytes the disks that count lack room for the legs that are
 // lost: for one of each volume, or for every one, each on disks of its own.
-func (f Facts) shortfall(g lvm.Group, counts func(member) bool, every bool) (lacks int64) {
+func (f Facts) shortfall(g lvm.Group, counts func(member) bool, every bool) int64 {
+	_, lacks := f.seats(g, counts, every)
+	return lacks
+}
+
+// seats are the disks that lost legs are to lie on, the first one of each volume, by its
+// name. lacks is by how many bytes there isn't room. Small volumes come first, unless
+// only the other way round all find room.
+func (f Facts) seats(g lvm.Group, counts func(member) bool, every bool) (on map[string][]member, lacks int64) {
 	lost := map[string]bool{}
 	for _, m := range f.lostMembers(g) {
 		lost[m.pv.UUID] = true
 	}
-	taken := map[string]map[string]bool{} // volume: physical volumes
+	legs := slices.DeleteFunc(f.legs(g), func(l leg) bool {
+		return !l.lost && !slices.ContainsFunc(l.pvs, func(pv string) bool { return lost[pv] })
+	})
+	if on, lacks = f.seatInTurn(g, legs, counts, every); lacks > 0 {
+		slices.Reverse(legs)
+		if others, less := f.seatInTurn(g, legs, counts, every); less < lacks {
+			return others, less
+		}
+	}
+	return on, lacks
+}
+
+func (f Facts) seatInTurn(g lvm.Group, legs []leg, counts func(member) bool, every bool) (on map[string][]member, lacks int64) {
+	on = map[string][]member{}
+	taken := map[string][]string{}        // physical volumes, by volume
 	g.Physical = slices.Clone(g.Physical) // what is planned takes room
-	for _, l := range f.legs(g) {
-		others, again := taken[l.volume.Name]
-		if again && !every || !l.lost && !slices.ContainsFunc(l.pvs, func(pv string) bool { return lost[pv] }) {
+	for _, l := range legs {
+		name := l.volume.Name
+		_, again := on[name]
+		if again && !every {
 			continue
 		}
-		on, more := f.targets(g, l.volume, func(m member) bool { return counts(m) && !others[m.pv.UUID] })
-		takeInTurn(g, legSize(g, l.volume)/g.ExtentSize+1, on)
+		some, more := f.targets(g, l.volume, func(m member) bool { return counts(m) && !slices.Contains(taken[name], m.pv.UUID) })
+		takeInTurn(g, legSize(g, l.volume)/g.ExtentSize+1, some)
 		lacks += more
-		if others = maps.Clone(others); others == nil {
-			others = map[string]bool{}
+		for _, m := range some {
+			taken[name] = append(taken[name], m.pv.UUID)
 		}
-		for _, m := range on {
-			others[m.pv.UUID] = true
+		if !again {
+			on[name] = some
 		}
-		taken[l.volume.Name] = others
 	}
-	return lacks
+	return on, lacks
 }
 
 // onceCut is a pool as CutMissing would leave it: of a leg that lay on several disks,
@@ -147,10 +182,7 @@ func (f Facts) shortfallOnceCut(g lvm.Group, counts func(member) bool, every boo
 // have gone after that, unless it has been waited for.
 func (f Facts) roomOnceCut(g lvm.Group, spareAfter time.Duration) bool {
 	wanted := slices.ContainsFunc(f.membersOf(g), func(m member) bool {
-		return !m.here && !f.waited([]member{m}, spareAfter) && !slices.ContainsFunc(f.membersOf(g), func(x member) bool {
-			since, ok := f.Lost[m.pv.UUID]
-			return ok && x.here && f.Instead[x.id].Group == g.UUID && f.Instead[x.id].At.After(since)
-		})
+		return !m.here && !f.waited([]member{m}, spareAfter) && !f.replaced(g, m)
 	})
 	counts := f.room(g, false)
 	return !wanted && f.expendable(g) && f.shortfall(g, counts, true) > 0 && f.shortfallOnceCut(g, counts, true) == 0
@@ -166,10 +198,10 @@ func (f Facts) wanting(g lvm.Group, spare bool) int64 {
 		lacks := f.shortfall(g, counts, every)
 		if lacks > 0 && f.expendable(g) {
 			once := f.shortfallOnceCut(g, counts, every)
-			if once == 0 && !spare && !slices.ContainsFunc(f.membersOf(g), counts) {
-				for _, pv := range g.Physical {
-					if pv.Missing {
-						once = max(once, pv.Allocated*g.ExtentSize)
+			if once == 0 && !spare {
+				for _, m := range f.membersOf(g) {
+					if !m.here && !f.replaced(g, m) {
+						once = max(once, m.pv.Allocated*g.ExtentSize)
 					}
 				}
 			}

@@ -11,6 +11,7 @@ import (
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/probe"
 )
 
 // losing takes a disk away from a pool, at that time. It is 1000 then.
@@ -144,7 +145,7 @@ func TestLossAfterGrowing(t *testing.T) {
 		return g
 	}
 	g := add("x", 29)
-	if p = Make(spec, f, nil); cmp.Diff([]Step{CutMissing{"tank", "A"}}, p.Steps) != "" {
+	if p = Make(spec, f, nil); cmp.Diff([]Step{CutMissing{"tank", "A", pvs("a")}}, p.Steps) != "" {
 		t.Errorf("room once it is given up: %+v", p)
 	}
 	for i := range g.Logical { // CutMissing
@@ -165,6 +166,10 @@ func TestLossAfterGrowing(t *testing.T) {
 		RepairVolume{"tank", "thinpool_tdata", "X, E", paths("xe")},
 	}, p.Steps); diff != "" {
 		t.Errorf("repair with what is free (-want +got):\n%s", diff)
+	}
+	f.Instead, f.Replace = nil, map[string]Replacement{"tank": {Old: "A", New: "X"}}
+	if diff := cmp.Diff(p.Steps, Make(spec, f, nil).Steps); diff != "" {
+		t.Errorf("repair on a disk that was chosen (-want +got):\n%s", diff)
 	}
 	// Nothing is given up that others need: the other copy isn't whole.
 	f = lose("abcdefghxy")
@@ -209,32 +214,55 @@ func TestBeforeTheWait(t *testing.T) {
 		f     Facts
 		disks string // that the configuration names
 		steps []Step
+		late  bool // the wait is over
 	}{
-		{"room to grow waits", joining(joining(losing(pairs("abcdef", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "abcdef", nil},
-		{"a small blank disk doesn't make it be used", sized(joining(joining(losing(pairs("abcdefx", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "x", 16*mib), "abcdef", nil},
-		{"nor given up what may come back", sized(joining(joining(losing(pairs("abcdefghx", "ace", "bdf"), "a", at(900)), "g", 60, time.Time{}), "h", 60, time.Time{}), "x", 16*mib), "abcdefgh", nil},
+		{"room to grow waits", joining(joining(losing(pairs("abcdef", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "abcdef", nil, false},
+		{"a small blank disk doesn't make it be used", sized(joining(joining(losing(pairs("abcdefx", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "x", 16*mib), "abcdef", nil, false},
+		{"nor given up what may come back", sized(joining(joining(losing(pairs("abcdefghx", "ace", "bdf"), "a", at(900)), "g", 60, time.Time{}), "h", 60, time.Time{}), "x", 16*mib), "abcdefgh", nil, false},
 		{"one as large as the lost one is taken", sized(joining(joining(losing(pairs("abcdefx", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "x", 240*mib), "abcdef",
-			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}},
+			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
 		{"and given room by others, too", sized(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60*4*mib), "abcd",
-			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}},
-		{"but not a small one", sized(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 16*mib), "abcd", nil},
-		{"when it has come, the lost one is given up", joining(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60, at(980)), "abcd", []Step{CutMissing{"tank", "A"}}},
-		{"without one, it isn't", losing(using(facts("abcd", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "abcd", nil},
+			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
+		{"but not a small one", sized(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 16*mib), "abcd", nil, false},
+		{"when it has come, the lost one is given up", joining(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60, at(980)), "abcd", []Step{CutMissing{"tank", "A", pvs("a")}}, false},
+		{"without one, it isn't", losing(using(facts("abcd", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "abcd", nil, false},
 		{"even if that had other things, too", sized(losing(onDisks(onDisks(pairs("abcdx", "ac", "bd"), "fat", 12, "a", "b"), "big", 12, "c", "d"), "a", at(900)), "x", 60*4*mib), "abcd",
-			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}},
-		{"then the lost one is given up", joining(losing(pairs("abcdx", "ac", "bd"), "a", at(900)), "x", 60, at(980)), "abcd", []Step{CutMissing{"tank", "A"}}},
-		{"but not one that has gone since", joining(losing(losing(pairs("abcdefghix", "adg", "beh", "cfi"), "a", at(900)), "b", at(995)), "x", 60, at(980)), "abcdefghi", nil},
-		{"nor one that has nothing, but may come back", losing(joining(joining(losing(pairs("abcdexy", "ac", "bd"), "a", at(900)), "e", 60, time.Time{}), "x", 60, at(980)), "e", at(995)), "abcde", nil},
-		{"two lost, one blank disk", joining(losing(losing(pairs("abcdefghix", "adg", "beh", "cfi"), "a", at(900)), "b", at(901)), "x", 60, at(980)), "abcdefghi", nil},
+			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
+		{"then the lost one is given up", joining(losing(pairs("abcdx", "ac", "bd"), "a", at(900)), "x", 60, at(980)), "abcd", []Step{CutMissing{"tank", "A", pvs("a")}}, false},
+		{"but not one that has gone since", joining(losing(losing(pairs("abcdefghix", "adg", "beh", "cfi"), "a", at(900)), "b", at(995)), "x", 60, at(980)), "abcdefghi", nil, false},
+		{"nor one that has nothing, but may come back", losing(joining(joining(losing(pairs("abcdexy", "ac", "bd"), "a", at(900)), "e", 60, time.Time{}), "x", 60, at(980)), "e", at(995)), "abcde", nil, false},
+		{"two lost, one blank disk", joining(losing(losing(pairs("abcdefghix", "adg", "beh", "cfi"), "a", at(900)), "b", at(901)), "x", 60, at(980)), "abcdefghi", nil, false},
 		{"the largest volume has lost nothing", joining(losing(onDisks(joining(joining(pairs("abcdefx", "ac", "bd"), "e", 60, time.Time{}), "f", 60, time.Time{}), "fat", 12, "e", "f"), "e", at(900)), "x", 60, at(980)), "abcdef",
-			[]Step{RepairVolume{"tank", "fat", "X", paths("x")}}},
-		{"one that the configuration names while it waits for another", losing(pairs("abx", "a", "b"), "a", at(900)), "abx", nil},
-		{"one that it names instead", losing(pairs("abx", "a", "b"), "a", at(900)), "bx", []Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}},
-		{"and it still names one that was given up", given(losing(pairs("abx", "a", "b"), "a", at(900)), "z"), "bxz", []Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}},
+			[]Step{RepairVolume{"tank", "fat", "X", paths("x")}}, false},
+		{"one that the configuration names while it waits for another", losing(pairs("abx", "a", "b"), "a", at(900)), "abx", nil, false},
+		{"one that it names instead", losing(pairs("abx", "a", "b"), "a", at(900)), "bx", []Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
+		{"and it still names one that was given up", given(losing(pairs("abx", "a", "b"), "a", at(900)), "z"), "bxz", []Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
+		{"a disk that hangs is waited for", func() Facts {
+			f := losing(pairs("abx", "a", "b"), "a", at(900))
+			f.Disks, f.Unread = append(f.Disks, d("a")), map[string]bool{"sda": true}
+			f.Found["sda"] = probe.Finding{What: "LVM2"}
+			return f
+		}(), "abx", nil, false},
+		{"what had come has gone, and another one comes", func() Facts {
+			f := joining(losing(using(facts("abcdxy", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60, at(930))
+			f = sized(losing(f, "x", at(940)), "y", 60*4*mib)
+			f.Instead = map[string]Joined{"X": {"uuid-tank", at(930)}}
+			return f
+		}(), "abcd", []Step{stamp("y", false), AddDisk{"tank", "Y", "/dev/sdy", true}}, false},
+		{"the metadata leaves the new disk to the data", joining(losing(pairs("abcx", "a", "b", "c"), "a", at(100)), "x", 42, at(980)), "abc",
+			[]Step{RepairVolume{"tank", "thinpool_tmeta", "C", paths("c")}, RepairVolume{"tank", "thinpool_tdata", "X", paths("x")}}, true},
+		{"a chosen disk has all it can take, and another one has room", func() Facts {
+			f := joining(losing(pairs("axcf", "a", "x", "c"), "c", at(100)), "f", 60, time.Time{})
+			f.Replace = map[string]Replacement{"tank": {Old: "B", New: "X"}}
+			return f
+		}(), "axcf", []Step{RepairVolume{"tank", "thinpool_tdata", "F", paths("f")}}, true},
 	} {
 		spec := Spec{Name: "tank", Layout: Mirror, SpareAfter: 10 * time.Minute}
 		for _, l := range tt.disks {
 			spec.Disks = append(spec.Disks, strings.ToUpper(string(l)))
+		}
+		if tt.late {
+			tt.f.Now = at(2000)
 		}
 		tt.f.Newest = map[string][]string{"uuid-tank": tt.f.newest(tt.f.LVM.Groups[0])}
 		if diff := cmp.Diff(tt.steps, Make(spec, tt.f, nil).Steps); diff != "" {
