@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"sanstick/appliance/disk"
 	"sanstick/appliance/status"
 )
 
@@ -239,16 +238,7 @@ func independent(step Step) bool {
 // taken are the disks, by kernel name, that other pools are made of in this
 // run or that the configuration names for them.
 func (b *bringer) taken(s Spec) map[string]string {
-	taken := map[string]string{}
-	for _, other := range b.all {
-		for _, name := range slices.Concat(other.Disks, other.Spares) {
-			for _, d := range disk.Find(b.m.known().Disks, name) {
-				if other.Name != s.Name {
-					taken[d.Name] = other.Name
-				}
-			}
-		}
-	}
+	taken := b.m.known().namedFor(b.all, s.Name)
 	for d, pool := range b.stamped {
 		if pool != s.Name {
 			taken[d] = pool

@@ -152,6 +152,22 @@ func candidates(spec Spec, f Facts) []disk.Disk {
 	return all
 }
 
+// namedFor are the disks that the configuration names for pools other than one, by
+// kernel name, with that pool's name.
+func (f Facts) namedFor(specs []Spec, pool string) map[string]string {
+	named := map[string]string{}
+	for _, s := range specs {
+		for _, name := range slices.Concat(s.Disks, s.Spares) {
+			for _, d := range disk.Find(f.Disks, name) {
+				if s.Name != pool {
+					named[d.Name] = s.Name
+				}
+			}
+		}
+	}
+	return named
+}
+
 // sameDisk returns two disks that can't be told apart: one disk with two paths,
 // say. None if there are none.
 func sameDisk(disks []disk.Disk) []disk.Disk {

@@ -72,13 +72,7 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 		if g.Missing > 0 || slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.moved }) || slices.ContainsFunc(f.membersOf(g), func(x member) bool { return !x.here }) {
 			f.Marked = without(f.Marked, g.UUID) // a disk is away, and may be copied there
 		}
-		for _, l := range f.legs(g) {
-			for _, pv := range l.pvs {
-				if l.lost && !failed[pv] {
-					f.Tried = without(f.Tried, pv) // it was tried because another part of the leg failed
-				}
-			}
-		}
+		f.Tried = f.stillTried(g)
 		for _, x := range f.membersOf(g) {
 			if !x.back(f) {
 				f.Unrestored = without(f.Unrestored, x.pv.UUID) // when it is back, it may work

@@ -54,28 +54,38 @@ func (p *Plan) mend(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	if p.tryAgain(f, g) {
 		return
 	}
-	lost := f.lostMembers(g)
-	used := slices.DeleteFunc(slices.Clone(lost), func(m member) bool { return m.pv.Allocated == 0 })
-	waited := f.waited(used, spec.SpareAfter)
-	spare := (waited || len(used) == 0) && !f.ordered(g, taken)
-	rebuild := Plan{}
-	all := rebuild.rebuild(f, g, f.room(g, spare))
+	used, waited, spare := f.loss(spec, g, taken)
+	all := f.shortfall(g, f.room(g, spare), false) == 0
 	// While a disk is missing LVM moves no leg away from another one that is here.
 	inTheWay := (waited || all) && slices.ContainsFunc(used, func(m member) bool { return m.here })
-	if p.dropIdle(f, g, lost, func(m member) bool {
+	if p.dropIdle(f, g, f.lostMembers(g), func(m member) bool {
 		return inTheWay || f.Bore[m.pv.UUID] || f.waited([]member{m}, spec.SpareAfter)
 	}) {
 		return
 	}
+	p.restore(spec, f, g, taken)
+}
+
+// loss are the lost disks on which something lay, whether they have been waited for, and
+// whether all the room counts that the pool has.
+func (f Facts) loss(spec Spec, g lvm.Group, taken map[string]string) (used []member, waited, spare bool) {
+	used = slices.DeleteFunc(f.lostMembers(g), func(m member) bool { return m.pv.Allocated == 0 })
+	waited = f.waited(used, spec.SpareAfter)
+	return used, waited, (waited || len(used) == 0) && !f.ordered(g, taken)
+}
+
+// restore plans what takes the place of legs that are lost: other disks of the pool, or
+// one that joins it; or else that the pool goes on without.
+func (p *Plan) restore(spec Spec, f Facts, g lvm.Group, taken map[string]string) {
 	if !f.lostLegs(g) {
-		return // nothing is to be rebuilt; what was added and isn't used yet may come back
+		return // what was added and isn't used yet may come back
 	}
+	used, waited, spare := f.loss(spec, g, taken)
 	switch {
-	case all:
-		p.Steps = append(p.Steps, rebuild.Steps...)
+	case p.rebuild(f, g, f.room(g, spare)):
 	case p.replace(spec, f, g, taken, used, waited, spare):
-	case c.State == Absent && (waited && f.expendable(g) || f.roomOnceCut(g, spec.SpareAfter)):
-		names, _ := places(lost)
+	case diagnose(g, f).State == Absent && (waited && f.expendable(g) || f.roomOnceCut(g, spec.SpareAfter)):
+		names, _ := places(f.lostMembers(g))
 		p.Steps = append(p.Steps, CutMissing{Pool: g.Name, Disks: names, PVs: missing(f, g)})
 	}
 }
@@ -176,6 +186,20 @@ func (p *Plan) tryAgain(f Facts, g lvm.Group) (waiting bool) {
 		}
 	}
 	return waiting
+}
+
+// stillTried are the attempts to use disks again, without those of disks that were tried
+// because another part of their leg failed, which has gone since.
+func (f Facts) stillTried(g lvm.Group) map[string]Tries {
+	tried, failed := f.Tried, f.failedDisks(g)
+	for _, l := range f.legs(g) {
+		for _, pv := range l.pvs {
+			if l.lost && !failed[pv] {
+				tried = without(tried, pv)
+			}
+		}
+	}
+	return tried
 }
 
 // waited tells whether lost disks have been waited for long enough.

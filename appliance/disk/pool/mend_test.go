@@ -120,7 +120,7 @@ func TestFailedLeg(t *testing.T) {
 	b.ran(refreshed)
 	b.world.sync()
 	b.look()
-	b.wants(LegFailed, "disk B has failed", "the pool goes on without it")
+	b.wants(LegFailed, "disk B has failed", "nothing takes its place: no blank disk is free for it")
 	for range 5 {
 		b.clock.t = b.clock.t.Add(tryDistance)
 		b.look()

@@ -183,15 +183,19 @@ func (p *Plan) replace(spec Spec, f Facts, g lvm.Group, taken map[string]string,
 	return len(some) > 0
 }
 
-// lessNeeded tells what helps, too, if a disk fails that is here and has a part of a leg
-// only: LVM moves such a leg as a whole.
+// lessNeeded tells what helps, too, if a leg failed that lies on several disks which are
+// here: LVM moves it as a whole. Which of them failed, the kernel doesn't say.
 func lessNeeded(g lvm.Group, lost []member) string {
+	var parts []string
 	for _, m := range lost {
 		if m.here && slices.ContainsFunc(g.Logical, func(v lvm.LogicalVolume) bool { return len(v.Devices) > 1 && slices.Contains(v.Devices, m.pv.Path) }) {
-			return fmt.Sprintf("; or remove disk %s: then less is needed", m.id)
+			parts = append(parts, m.id)
 		}
 	}
-	return ""
+	if len(parts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; or remove the one of disks %s that fails: then less is needed", strings.Join(parts, ", "))
 }
 
 // enough chooses disks that have need bytes together: one, if there is one that has

@@ -69,24 +69,53 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 	}
 }
 
-// next says what will happen to a pool that lacks a disk, in words that follow.
+// next says what will happen to a pool that lacks a disk, in words that follow: what
+// would be planned now if the disk had been waited for.
 func (v view) next(s Spec, g lvm.Group, f Facts) string {
 	var until time.Duration
+	failed := f.failedDisks(g)
 	for _, m := range f.membersOf(g) {
-		if left, ok := f.wait(m.pv.UUID, s.SpareAfter); ok {
+		left, ok := f.wait(m.pv.UUID, s.SpareAfter)
+		if ok {
 			until = max(until, left)
+		}
+		if failed[m.pv.UUID] {
+			f.Tried = with(f.Tried, m.pv.UUID, Tries{maxTries, f.Now})
 		}
 	}
 	if until <= 0 || s.ActivateOnly {
 		return ""
 	}
-	what := "the pool goes on without it"
-	if f.lostLegs(g) && f.shortfall(g, anyMember, true) == 0 {
-		what = "other disks of the pool take its place"
-	} else if len(s.Spares) > 0 {
-		what = "spare " + s.Spares[0] + " takes its place"
+	f.Now = f.Now.Add(until)
+	var then Plan
+	then.restore(s, f, g, f.namedFor(v.specs, s.Name))
+	return fmt.Sprintf("; in %v %s", until.Round(time.Second), then.place(s, f))
+}
+
+// place says what takes the place of a pool's lost disks.
+func (p Plan) place(s Spec, f Facts) string {
+	var joining []string
+	what := "disk"
+	for _, step := range p.Steps {
+		switch step := step.(type) {
+		case AddDisk:
+			joining = append(joining, step.Disk)
+			if found := disk.Find(f.Disks, step.Disk); len(found) > 0 && slices.ContainsFunc(s.Spares, found[0].Is) {
+				what = "spare"
+			}
+		case RepairVolume, ReplaceLeg:
+			return "other disks of the pool take its place"
+		case CutMissing:
+			return "the pool goes on without it"
+		}
 	}
-	return fmt.Sprintf("; in %v %s", until.Round(time.Second), what)
+	switch {
+	case len(joining) > 0:
+		return fmt.Sprintf("%s %s takes its place", what, strings.Join(joining, ", "))
+	case len(p.Problems) > 0:
+		return "nothing takes its place: " + p.Problems[0].What
+	}
+	return "nothing takes its place: no blank disk is free for it"
 }
 
 // port says where disks are plugged, as far as is known.

@@ -195,12 +195,8 @@ func TestLossAfterGrowing(t *testing.T) {
 func TestBeforeTheWait(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
 	pairs := func(letters string, legs ...string) Facts { return using(facts(letters, raid("raid1", 40, legs...))) }
-	sized := func(f Facts, letter string, size int64) Facts {
-		for i := range f.Disks {
-			if f.Disks[i].Path == "/dev/sd"+letter {
-				f.Disks[i].Size = size
-			}
-		}
+	came := func(f Facts, letter string, size int64) Facts {
+		f = sized(f, letter, size)
 		f.Seen = with(f.Seen, strings.ToUpper(letter), at(950))
 		return f
 	}
@@ -217,16 +213,16 @@ func TestBeforeTheWait(t *testing.T) {
 		late  bool // the wait is over
 	}{
 		{"room to grow waits", joining(joining(losing(pairs("abcdef", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "abcdef", nil, false},
-		{"a small blank disk doesn't make it be used", sized(joining(joining(losing(pairs("abcdefx", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "x", 16*mib), "abcdef", nil, false},
-		{"nor given up what may come back", sized(joining(joining(losing(pairs("abcdefghx", "ace", "bdf"), "a", at(900)), "g", 60, time.Time{}), "h", 60, time.Time{}), "x", 16*mib), "abcdefgh", nil, false},
-		{"one as large as the lost one is taken", sized(joining(joining(losing(pairs("abcdefx", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "x", 240*mib), "abcdef",
+		{"a small blank disk doesn't make it be used", came(joining(joining(losing(pairs("abcdefx", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "x", 16*mib), "abcdef", nil, false},
+		{"nor given up what may come back", came(joining(joining(losing(pairs("abcdefghx", "ace", "bdf"), "a", at(900)), "g", 60, time.Time{}), "h", 60, time.Time{}), "x", 16*mib), "abcdefgh", nil, false},
+		{"one as large as the lost one is taken", came(joining(joining(losing(pairs("abcdefx", "ac", "bd"), "a", at(900)), "e", 90, time.Time{}), "f", 90, time.Time{}), "x", 240*mib), "abcdef",
 			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
-		{"and given room by others, too", sized(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60*4*mib), "abcd",
+		{"and given room by others, too", came(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60*4*mib), "abcd",
 			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
-		{"but not a small one", sized(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 16*mib), "abcd", nil, false},
+		{"but not a small one", came(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 16*mib), "abcd", nil, false},
 		{"when it has come, the lost one is given up", joining(losing(using(facts("abcdx", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60, at(980)), "abcd", []Step{CutMissing{"tank", "A", pvs("a")}}, false},
 		{"without one, it isn't", losing(using(facts("abcd", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "abcd", nil, false},
-		{"even if that had other things, too", sized(losing(onDisks(onDisks(pairs("abcdx", "ac", "bd"), "fat", 12, "a", "b"), "big", 12, "c", "d"), "a", at(900)), "x", 60*4*mib), "abcd",
+		{"even if that had other things, too", came(losing(onDisks(onDisks(pairs("abcdx", "ac", "bd"), "fat", 12, "a", "b"), "big", 12, "c", "d"), "a", at(900)), "x", 60*4*mib), "abcd",
 			[]Step{stamp("x", false), AddDisk{"tank", "X", "/dev/sdx", true}}, false},
 		{"then the lost one is given up", joining(losing(pairs("abcdx", "ac", "bd"), "a", at(900)), "x", 60, at(980)), "abcd", []Step{CutMissing{"tank", "A", pvs("a")}}, false},
 		{"but not one that has gone since", joining(losing(losing(pairs("abcdefghix", "adg", "beh", "cfi"), "a", at(900)), "b", at(995)), "x", 60, at(980)), "abcdefghi", nil, false},
@@ -245,7 +241,7 @@ func TestBeforeTheWait(t *testing.T) {
 		}(), "abx", nil, false},
 		{"what had come has gone, and another one comes", func() Facts {
 			f := joining(losing(using(facts("abcdxy", larger(raid("raid1", 40, "ac", "bd"), "c", 60))), "a", at(900)), "x", 60, at(930))
-			f = sized(losing(f, "x", at(940)), "y", 60*4*mib)
+			f = came(losing(f, "x", at(940)), "y", 60*4*mib)
 			f.Instead = map[string]Joined{"X": {"uuid-tank", at(930)}}
 			return f
 		}(), "abcd", []Step{stamp("y", false), AddDisk{"tank", "Y", "/dev/sdy", true}}, false},
