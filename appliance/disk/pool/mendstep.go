@@ -325,6 +325,10 @@ func (s Record) do(ctx context.Context, m *Manager) error {
 }
 
 func (s Scrub) do(ctx context.Context, m *Manager) error {
+	m.mu.Lock()
+	m.facts.ScrubNow = with(m.facts.ScrubNow, s.Pool, true)
+	m.mu.Unlock()
+	m.keep(true) // if it is broken off, it is begun again
 	if err := m.lvm.ChangeTags(ctx, s.Pool, s.Add, s.Remove); err != nil {
 		return err
 	}
