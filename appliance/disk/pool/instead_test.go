@@ -131,3 +131,32 @@ func TestInsteadIsKept(t *testing.T) {
 		t.Errorf("kept for good: %+v", r)
 	}
 }
+
+// A disk that was here before the loss, and not blank, is wiped after it: it is meant
+// to be used, and isn't there to make the pool larger.
+func TestWipedAfterTheLoss(t *testing.T) {
+	b := newBench(t, "abc", nil)
+	b.unplug("c")
+	b.look()
+	b.hold("c")
+	b.plug("c")
+	b.look()
+	b.unplug("b")
+	b.write()
+	b.look()
+	b.wants(Absent, "disk B is missing", "goes on without it")
+	seen, err := b.Wipe(t.Context(), Wipe{Disk: "C"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Wipe(t.Context(), Wipe{Disk: "C", Confirmed: seen.Holds}); err != nil {
+		t.Fatal(err)
+	}
+	b.look()
+	b.wants(Rebuilding, "disk C")
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdc")
+}

@@ -96,6 +96,7 @@ func (m *Manager) afterWipe(d disk.Disk) error {
 	m.labelsOf = "" // it may have been a copy, and isn't any more
 	m.mu.Lock()
 	m.facts.Busy = without(m.facts.Busy, d.Name)
+	m.facts.Seen = with(m.facts.Seen, d.ID(), m.o.Now()) // like one that was connected just now
 	m.mu.Unlock()
 	err := m.readLVM(ctx)
 	m.lookAgain()
