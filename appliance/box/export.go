@@ -23,7 +23,7 @@ func (b *box) taken(ctx context.Context, name string, do func(pool.Taken, transf
 		return a, volumeError(err)
 	}
 	if t.Temporary {
-		defer func() { err = errors.Join(err, b.pools.RemoveTemporary(context.WithoutCancel(ctx), t.Name)) }()
+		defer func() { err = errors.Join(err, b.pools.RemoveTemporary(context.WithoutCancel(ctx), t.Point.UUID)) }()
 	}
 	a = api.ExportAnswer{Volume: name, Size: t.Size, Live: t.Point == nil}
 	dev, err := openTaken(t)
@@ -103,6 +103,9 @@ func (b *box) exportSince(ctx context.Context, w io.Writer, h stream.Header, t p
 	}
 	if err != nil {
 		return err
+	}
+	if _, now, err := b.pools.Point(from); err != nil || now.UUID != point.UUID {
+		return fmt.Errorf("snapshot %s was removed meanwhile", from)
 	}
 	return transfer.WriteChanges(ctx, w, h, dev, changed)
 }

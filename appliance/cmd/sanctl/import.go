@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -53,7 +54,8 @@ The volume isn't served until the import is done and everything is on
 stable storage. An import that was interrupted (by Ctrl-C, the network, a
 power cut) leaves a volume that isn't served; the same command goes on
 where it was, at most some seconds' work earlier. The standard input
-can't be read again, so such an import starts again. What is zero in the
+can't be read again, so such an import starts again (changes are applied
+again, wherever they come from). What is zero in the
 image takes no space.
 
 If the image has a GPT and the volume is larger, the backup of the
@@ -64,12 +66,13 @@ With --incremental the stream must be one with the changes between two
 snapshots (` + "`" + `sanctl volume export NAME@TO --since FROM` + "`" + `). They are applied
 only to a volume that holds what snapshot FROM held: it must have a
 snapshot that came with an import of FROM (or be where FROM was made), and
-must not have been written to since.`,
+must not have been written to since. One that was interrupted is finished
+by the same changes, or sanctl volume revert takes the volume back to FROM.`,
 		options: func(f *flag.FlagSet) {
 			o = importOptions{}
-			f.StringVar(&o.format, "format", "", "the image's `format` (else it is found out): "+strings.Join(image.Formats(), ", "))
-			f.StringVar(&o.size, "size", "", "how large a new volume is to be, as in 64GiB: its `size`")
-			f.StringVar(&o.pool, "pool", "", "the `pool` for a new volume")
+			f.StringVar(&o.format, "format", "", "the image's `format`, one of "+strings.Join(image.Formats(), ", ")+" (default: found out, as stream and packing always are)")
+			f.StringVar(&o.size, "size", "", "the `size` of a new volume, as in 64GiB (default: the disk's in the image)")
+			f.StringVar(&o.pool, "pool", "", "the `pool` for a new volume (default: the only one there is)")
 			f.BoolVar(&o.overwrite, "overwrite", false, "lose what is in the volume")
 			f.BoolVar(&o.restart, "restart", false, "begin again, though the same import was interrupted")
 			f.BoolVar(&o.incremental, "incremental", false, "apply the changes since an earlier import")
@@ -123,7 +126,7 @@ func (o importOptions) run(ctx context.Context, c *call, volume, from string) er
 	q.Source = src.identity
 	var a api.ImportAnswer
 	if src.from != nil {
-		q.From = src.from.UUID
+		q.From, q.Source = src.from.UUID, changesIdentity(*src.from, src.to)
 		if _, err := api.BeginImport.Call(ctx, c.client, q, nil); err != nil {
 			return err
 		}
@@ -224,6 +227,16 @@ func sizeText(n int64) string {
 		return ", of a size that shows only at the end"
 	}
 	return ", a disk of " + status.FormatBytes(n)
+}
+
+// changesIdentity stands for the changes between two snapshots, wherever they come from.
+func changesIdentity(from stream.Point, to *stream.Point) string {
+	text := from.UUID
+	if to != nil {
+		text += "\n" + to.UUID
+	}
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }
 
 // randomIdentity stands for content that can't be read again.

@@ -276,3 +276,17 @@ func TestVerifyURL(t *testing.T) {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 }
+
+// Changes are the same wherever they come from, so that a pipe can go on with them.
+func TestChangesIdentity(t *testing.T) {
+	a, b := stream.Point{UUID: "a"}, stream.Point{UUID: "b"}
+	id := changesIdentity(a, &b)
+	if len(id) != 16 || id != changesIdentity(stream.Point{Name: "monday", UUID: "a"}, &stream.Point{UUID: "b"}) {
+		t.Errorf("%q isn't always the same", id)
+	}
+	for _, other := range []string{changesIdentity(b, &a), changesIdentity(a, nil), changesIdentity(a, &a)} {
+		if other == id {
+			t.Errorf("%q stands for other changes, too", id)
+		}
+	}
+}

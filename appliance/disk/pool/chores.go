@@ -43,6 +43,7 @@ func (m *Manager) chores(ctx context.Context) (next time.Time) {
 	specs := m.specs
 	m.mu.Unlock()
 	next = m.o.Now().Add(chorePeriod)
+	m.inTrash = m.known().inTrash(m.inTrash, m.o.Now())
 	problems := map[string][]status.Problem{}
 	for _, s := range specs {
 		g, ok := view{facts: m.known()}.group(s.Name)
@@ -97,7 +98,7 @@ func (m *Manager) poolChores(ctx context.Context, s Spec, g lvm.Group) (next tim
 		}
 	}
 	for _, v := range g.Logical {
-		if kindOf(v) != trash || !expired(v, s.Trash, now) {
+		if kindOf(v) != trash || m.o.Now().Sub(m.inTrash[v.UUID]) < trashSettle || !expired(v, s.Trash, now) {
 			continue
 		}
 		if err := m.Purge(ctx, s.Name+"/"+v.Name); err != nil {
@@ -173,6 +174,26 @@ func (m *Manager) dispose(ctx context.Context, g lvm.Group, v lvm.LogicalVolume)
 	}
 	v.Tags = slices.Concat(v.Tags, tags)
 	return m.remove(ctx, g, v)
+}
+
+// trashSettle is how long something in the trash is left alone though it has been there
+// for long enough: until then a clock that is wrong after the start may be put right.
+const trashSettle = time.Hour
+
+// inTrash tells since when what is in the trash has been seen there, by a clock that
+// doesn't jump.
+func (f Facts) inTrash(before map[string]time.Time, now time.Time) map[string]time.Time {
+	seen := map[string]time.Time{}
+	for _, g := range f.LVM.Groups {
+		for _, v := range g.Logical {
+			if since, ok := before[v.UUID]; kindOf(v) == trash && ok {
+				seen[v.UUID] = since
+			} else if kindOf(v) == trash {
+				seen[v.UUID] = now
+			}
+		}
+	}
+	return seen
 }
 
 // expired tells whether something has been in the trash for long enough. If the

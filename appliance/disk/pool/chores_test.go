@@ -153,3 +153,53 @@ func TestTrashExpires(t *testing.T) {
 		t.Errorf("left is %v", content)
 	}
 }
+
+// The clock is far ahead after a start, and is put right a little later.
+func TestClockFarAhead(t *testing.T) {
+	w, m := stocked(t)
+	now := monday
+	m.o.Now = func() time.Time { return now }
+	if err := m.Delete(t.Context(), "clone", false); err != nil {
+		t.Fatal(err)
+	}
+	for _, ahead := range []time.Duration{100 * 365 * 24 * time.Hour, 100*365*24*time.Hour + trashSettle/2, 0} {
+		now = monday.Add(ahead)
+		m.chores(t.Context())
+		if _, ok := w.content(m)["trash:clone"]; !ok {
+			t.Fatalf("it is gone at %v", now)
+		}
+	}
+}
+
+// What the schedule made and a person took out of the trash stays, however many the
+// schedule keeps.
+func TestRestoredStays(t *testing.T) {
+	w, m := stocked(t)
+	now := monday
+	m.o.Now = func() time.Time { return now }
+	hourly := slices.Clone(tank)
+	hourly[0].Volumes = []VolumeSpec{{Name: "golden", Size: 64 << 20, Schedule: Schedule{Every: time.Hour, Keep: 2}}}
+	if err := m.Bring(t.Context(), hourly); err != nil {
+		t.Fatal(err)
+	}
+	const first = "golden@2026-11-30T17-05"
+	for i := range 3 {
+		m.chores(t.Context())
+		if i == 1 {
+			if err := m.Delete(t.Context(), first, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now = now.Add(time.Hour)
+	}
+	if _, err := m.Restore(t.Context(), first, ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		now = now.Add(time.Hour)
+		m.chores(t.Context())
+	}
+	if w.content(m)[first] == "" {
+		t.Errorf("%s is gone: %v", first, w.content(m))
+	}
+}

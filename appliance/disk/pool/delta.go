@@ -62,18 +62,19 @@ func (m *Manager) temporaryName() string {
 	return "export-" + m.o.Now().UTC().Format("2006-01-02T15-04-05.000")
 }
 
-// RemoveTemporary removes a temporary snapshot for good. With an empty name it
-// removes everything of exports that an earlier run of the daemon has left.
-func (m *Manager) RemoveTemporary(ctx context.Context, name string) error {
+// RemoveTemporary removes a temporary snapshot for good, which may have another name by
+// now. With an empty UUID it removes everything of exports that an earlier run of the
+// daemon has left.
+func (m *Manager) RemoveTemporary(ctx context.Context, uuid string) error {
 	var names []string
 	var errs []error
-	if name == "" {
+	if uuid == "" {
 		errs = append(errs, m.releaseMetadata(ctx))
 	}
 	for _, g := range m.known().LVM.Groups {
 		for _, v := range g.Logical {
 			full := g.Name + "/" + shown(v.Name)
-			if _, is := tagValue(v, temporaryTag); ours(g) && is && (name == "" || name == full) {
+			if _, is := tagValue(v, temporaryTag); ours(g) && is && (uuid == "" || uuid == v.UUID) {
 				names = append(names, full)
 			}
 		}
@@ -119,15 +120,17 @@ func (m *Manager) Changes(ctx context.Context, from, to string) ([]lvm.Range, er
 
 // delta compares two volumes by their pool's metadata.
 func (m *Manager) delta(ctx context.Context, group, left, right string) (all []lvm.Range, err error) {
-	l, err := m.lvm.ThinID(ctx, group, left)
-	if err != nil {
-		return nil, err
-	}
-	r, err := m.lvm.ThinID(ctx, group, right)
-	if err != nil {
-		return nil, err
-	}
-	err = m.withMetadata(ctx, group, func() (err error) {
+	err = m.withMetadata(ctx, group, func() error {
+		// Now that nothing vanishes from the copy: LVM gives the number of a volume
+		// that is removed to another one.
+		l, err := m.lvm.ThinID(ctx, group, left)
+		if err != nil {
+			return err
+		}
+		r, err := m.lvm.ThinID(ctx, group, right)
+		if err != nil {
+			return err
+		}
 		all, err = m.lvm.ThinDelta(ctx, group, dataVolume, l, r)
 		return err
 	})

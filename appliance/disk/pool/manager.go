@@ -91,6 +91,7 @@ type Manager struct {
 	space    map[string]spaceView        // by pool, as the guard saw it last
 	cleared  map[string]clearedSoFar     // by UUID of volumes that are being cleared
 	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
+	inTrash  map[string]time.Time        // by UUID: since when chores have seen what is in the trash
 	arrays   map[string][]probe.Finding  // what is on open md arrays, by UUID
 	celsius  map[string]int              // temperatures, by diskKey
 

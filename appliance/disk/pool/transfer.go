@@ -177,7 +177,7 @@ func (m *Manager) markForImport(ctx context.Context, g lvm.Group, v lvm.LogicalV
 		i.Start, i.Blank, i.Resumed = done, what == importBlank, true
 		return nil // as it is
 	case i.Increment && under:
-		return fmt.Errorf("an import into volume %s isn't finished; finish that first", v.Name)
+		return fmt.Errorf("an import into volume %s isn't finished; finish that first, or revert the volume to the snapshot on which these changes build", v.Name)
 	case i.Increment:
 		if err := m.checkBase(ctx, g, v, r.From); err != nil {
 			return err

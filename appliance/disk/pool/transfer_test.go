@@ -243,11 +243,21 @@ func TestTake(t *testing.T) {
 		t.Errorf("of what may change: %v, error %v", ok, err)
 	}
 	w.delta = ""
-	if err := m.RemoveTemporary(ctx, "tank/golden@monday"); err != nil { // it isn't one
+	_, monday, err := m.Point("golden@monday")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.RemoveTemporary(ctx, monday.UUID); err != nil { // it isn't one
 		t.Error(err)
 	}
+	if err := m.Rename(ctx, "golden", "silver"); err != nil { // its snapshots get the new name
+		t.Fatal(err)
+	}
 	before := fmt.Sprint(w.content(m))
-	if err := m.RemoveTemporary(context.WithoutCancel(ctx), got.Name); err != nil {
+	if err := m.RemoveTemporary(context.WithoutCancel(ctx), got.Point.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Rename(ctx, "silver", "golden"); err != nil {
 		t.Fatal(err)
 	}
 	after := fmt.Sprint(w.content(m))
@@ -263,5 +273,57 @@ func TestTake(t *testing.T) {
 	}
 	if _, err := m.Changes(ctx, "tank/golden@monday", "tank/golden"); err != nil {
 		t.Error(err)
+	}
+}
+
+// An import knows its volume by the name: while it goes on, no other may get that name.
+func TestRenameWhileImporting(t *testing.T) {
+	_, m := stocked(t)
+	ctx := t.Context()
+	i, err := m.BeginImport(ctx, ImportRequest{Name: "vm1", Size: 8 << 20, Source: sourceA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, "renamed", m.Rename(ctx, "vm1", "vm2"), "an import into volume vm1 isn't finished")
+	if _, err := m.FinishImport(ctx, i, nil); err != nil || !served(m, "vm1") {
+		t.Fatal(err)
+	}
+	if err := m.Rename(ctx, "vm1", "vm2"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Changes were applied in part, and can't be finished: the volume can be taken back to
+// what they build on.
+func TestRevertHalfApplied(t *testing.T) {
+	w, m := stocked(t)
+	ctx := t.Context()
+	i, err := m.BeginImport(ctx, ImportRequest{Name: "copy", Size: 8 << 20, Source: sourceA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := m.FinishImport(ctx, i, &Point{"monday", "uuid-monday"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.delta = `<same begin="0" length="9"/>`
+	begin := func(source string) (Import, error) {
+		return m.BeginImport(ctx, ImportRequest{Name: "copy", Size: 8 << 20, Source: source, From: "uuid-monday"})
+	}
+	if _, err := begin(sourceB); err != nil {
+		t.Fatal(err)
+	}
+	_, err = begin("00000000000000cc")
+	wantFailure(t, "other changes", err, "revert the volume to the snapshot")
+	if served(m, "copy") {
+		t.Error("half of it is served")
+	}
+	kept, err := m.Revert(ctx, base)
+	if err != nil || !served(m, "copy") {
+		t.Fatal(err)
+	}
+	wantFailure(t, "what was half applied is cloned", m.Clone(ctx, kept, "half"), "isn't finished")
+	if i, err := begin("00000000000000cc"); err != nil || i.Resumed {
+		t.Errorf("%+v, error %v", i, err)
 	}
 }

@@ -21,7 +21,7 @@ func (m *Manager) Delete(ctx context.Context, name string, snapshots bool) error
 	return m.change(ctx, name, hasKind(volume, snapshot), func(ctx context.Context, g lvm.Group) error {
 		v, _ := g.Volume(inLVM(unqualified(name)))
 		if m.wanted(g.Name, v.Name) {
-			return fmt.Errorf("volume %s is in the configuration; take it out of [[volume]] and [[target]], and reload", name)
+			return fmt.Errorf("volume %s is in the configuration; take it out of [[volume]] and [[target]], and do sanctl config apply", name)
 		}
 		var all []lvm.LogicalVolume
 		if kindOf(v) == volume {
@@ -34,13 +34,40 @@ func (m *Manager) Delete(ctx context.Context, name string, snapshots bool) error
 			}
 			return fmt.Errorf("volume %s has %d snapshots (%s); delete them first, or with it", name, len(all), strings.Join(names, ", "))
 		}
-		for _, s := range append(all, v) {
-			if err := m.discard(ctx, g, s); err != nil {
-				return err
+		all = append(all, v)
+		if err := m.closeAll(ctx, g, all); err != nil {
+			return err
+		}
+		for i, s := range all {
+			out := m.discard
+			if _, is := tagValue(s, temporaryTag); is {
+				out = m.dispose
+			}
+			if err := out(ctx, g, s); err != nil {
+				return errors.Join(err, m.openAll(ctx, g, all[i+1:]))
 			}
 		}
 		return nil
 	})
+}
+
+// closeAll deactivates volumes: all, or none if someone has one of them open.
+func (m *Manager) closeAll(ctx context.Context, g lvm.Group, all []lvm.LogicalVolume) error {
+	for i, v := range slices.Backward(all) { // the volume comes before its snapshots
+		if err := m.lvm.DeactivateVolume(ctx, g.Name, v.Name); err != nil {
+			return errors.Join(err, m.openAll(ctx, g, all[i+1:]))
+		}
+	}
+	return nil
+}
+
+// openAll activates volumes.
+func (m *Manager) openAll(ctx context.Context, g lvm.Group, all []lvm.LogicalVolume) error {
+	var errs []error
+	for _, v := range all {
+		errs = append(errs, m.lvm.ActivateVolume(ctx, g.Name, v.Name))
+	}
+	return errors.Join(errs...)
 }
 
 // wanted tells whether the configuration has a volume.
@@ -52,12 +79,8 @@ func (m *Manager) wanted(pool, name string) bool {
 	})
 }
 
-// discard moves one volume or snapshot to the trash.
+// discard moves one volume or snapshot, which isn't active, to the trash.
 func (m *Manager) discard(ctx context.Context, g lvm.Group, v lvm.LogicalVolume) error {
-	// This fails if someone has it open.
-	if err := m.lvm.DeactivateVolume(ctx, g.Name, v.Name); err != nil {
-		return err
-	}
 	tags := []string{timeTag(lvm.TrashTag, m.o.Now()), wasTag + v.Name}
 	v.Tags = append(slices.Clone(v.Tags), tags...)
 	if err := m.decide(ctx, g, v.Name, tags...); err != nil {
@@ -118,7 +141,8 @@ func (m *Manager) Restore(ctx context.Context, name, as string) (restored string
 		if err := m.lvm.RenameVolume(ctx, g.Name, v.Name, to); err != nil {
 			return err
 		}
-		return m.lvm.ChangeVolumeTags(ctx, g.Name, to, nil, slices.Concat(tagsWith(v, lvm.TrashTag), tagsWith(v, wasTag)))
+		// What a person has taken back isn't the schedule's any more, to be removed.
+		return m.lvm.ChangeVolumeTags(ctx, g.Name, to, nil, slices.Concat(tagsWith(v, lvm.TrashTag), tagsWith(v, wasTag), tagsWith(v, scheduleTag)))
 	})
 	return restored, err
 }

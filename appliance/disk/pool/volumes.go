@@ -262,8 +262,6 @@ func (m *Manager) Promote(ctx context.Context, clone, name string) (kept string,
 			return fmt.Errorf("there is no volume %s in pool %s; to give %s another name, rename it", name, g.Name, clone)
 		case v.Name == source.Name:
 			return fmt.Errorf("%s is one volume", name)
-		case blockOf(v) != blockOf(source):
-			return fmt.Errorf("volume %s and volume %s have different block sizes, so what one holds is of no use to the other", clone, name)
 		}
 		kept, err = m.swap(ctx, g, v, source)
 		return err
@@ -276,7 +274,11 @@ func (m *Manager) swap(ctx context.Context, g lvm.Group, v, source lvm.LogicalVo
 	if isThick(v) || isThick(source) {
 		return "", errors.New("thick volumes have no snapshots, so they can't be changed into one")
 	}
-	if err := errors.Join(refuseUnfinished(v), refuseUnfinished(source)); err != nil {
+	if blockOf(v) != blockOf(source) {
+		return "", fmt.Errorf("%s and volume %s have different block sizes, so what one holds is of no use to the other", shown(source.Name), v.Name)
+	}
+	// The content of a volume may be half of an import: it is replaced.
+	if err := errors.Join(refuseUncleared(v), refuseUnfinished(source)); err != nil {
 		return "", err
 	}
 	now := m.o.Now()
@@ -307,6 +309,9 @@ func (m *Manager) swap(ctx context.Context, g lvm.Group, v, source lvm.LogicalVo
 func (m *Manager) Rename(ctx context.Context, old, name string) error {
 	return m.change(ctx, old, hasKind(volume), func(ctx context.Context, g lvm.Group) error {
 		v, _ := g.Volume(unqualified(old))
+		if _, _, _, under := importing(v); under { // which knows it by its name
+			return fmt.Errorf("an import into volume %s isn't finished; finish that first", v.Name)
+		}
 		if err := free(g, name); err != nil {
 			return err
 		}
