@@ -22,6 +22,7 @@ type command struct {
 	options  func(*flag.FlagSet) // may be nil; the usage text of each flag is shown in the help
 	examples []string            // command lines
 	see      []string            // names of related commands
+	exit     string              // what the exit status says, unless it is as with most
 	run      func(context.Context, *call) error
 }
 

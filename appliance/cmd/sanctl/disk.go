@@ -35,14 +35,18 @@ names a file system or an array, and samples in between. The rest stays on
 the platters, out of reach of ordinary means. --zero overwrites all of it,
 which takes as long as writing the whole disk does.
 
-A blank disk that the configuration wants, or that can replace a dead one in
-a pool, is taken at once.`,
+A blank disk that the configuration names is taken at once. So is one that
+was connected or wiped after a pool had lost a disk, if it is large enough
+and no other pool lacks one, too: sanctl disk replace chooses then. One that
+was here before takes a lost one's place after the pool's spare_after.
+
+A disk that is read-only is refused.`,
 		options: func(f *flag.FlagSet) {
 			f.BoolVar(&yes, "yes", false, "don't ask")
 			f.BoolVar(&q.Zero, "zero", false, "overwrite all of the disk")
 		},
 		examples: []string{"sanctl disk wipe WD-WCC4E1234567", "sanctl disk wipe --zero --yes wwn-0x5000c500a1b2c3d4"},
-		see:      []string{"status"},
+		see:      []string{"disks", "disk replace", "status"},
 		run: func(ctx context.Context, c *call) error {
 			q.Disk = c.args[0]
 			a, err := api.WipeDisk.Call(ctx, c.client, q, c.showProgress)

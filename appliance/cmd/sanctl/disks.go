@@ -33,6 +33,13 @@ What a disk is used for:
   boot stick       what the appliance runs from. Never taken.
   copy of disk X   it was copied from X, and X is the one in use. Remove
                    it, or wipe it.
+  says that it is disk X of pool Y
+                   it has the pool's mark, but may be an old copy. sanctl
+                   status says what to do.
+  doesn't answer   it hangs. Check its cable, or replace it.
+  not looked at yet
+                   wait. What is being done with a disk shows in the same
+                   way, as in: is being wiped.
   can't be read    it gives errors. Check its cable, or replace it.
   LVM volume group NAME
                    another system's (a Linux PC, Proxmox). It is never
@@ -45,7 +52,7 @@ No md array is assembled by itself: the data stays as it is. sanctl md open
 opens one for reading, and shows what is on it. Members whose count of
 events is lower than that of others are out of date.`,
 		examples: []string{"sanctl disks", "sanctl disks --json"},
-		see:      []string{"disk wipe", "md open", "status"},
+		see:      []string{"disk wipe", "disk replace", "md open", "hardware", "status"},
 		run: func(ctx context.Context, c *call) error {
 			s, err := c.client.Status(ctx)
 			if err != nil {

@@ -1,13 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// help answers what asks for help, in any of the ways that people try.
+// help answers what asks for help, in any of the ways that people try. It leaves alone
+// what is wrong.
 func help(all []command, args []string) (text string, ok bool) {
 	asked := false
 	var words []string
@@ -31,10 +33,6 @@ func help(all []command, args []string) (text string, ok bool) {
 		return manual(cmd), true
 	case asked && len(group) > 0:
 		return list("sanctl "+words[0]+" has these verbs:", group), true
-	case !found && len(words) == 1 && len(group) > 0:
-		return list("sanctl "+words[0]+" has these verbs:", group), true
-	case asked:
-		return "sanctl: " + unknown(all, words) + "\n", true
 	}
 	return "", false
 }
@@ -51,8 +49,9 @@ func overview(all []command) string {
 	p.line()
 	return p.text.String() + list("Verbs:", all) + `
 ` + "`sanctl help VERB` says all about one. Every verb takes --json, for programs, and\n" +
-		`--socket PATH. Disks are called by their serial numbers, volumes by their names,
-snapshots as in golden@monday. What can lose data asks first.
+		`--socket PATH. Disks are called by their serial numbers, volumes by their names
+(POOL/NAME where two pools have one of that name), snapshots as in golden@monday.
+What can lose data asks first.
 
 Exit status: 0 done (with status: whatever the health is), 1 not done, 2 wrong
 usage.
@@ -84,12 +83,17 @@ func manual(cmd command) string {
 	flags, _ := cmd.flags(new(call))
 	flags.VisitAll(func(f *flag.Flag) {
 		name, usage := flag.UnquoteUsage(f)
-		line("    --%s", strings.TrimSpace(f.Name+" "+strings.ToUpper(name)))
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
-			usage += " (" + f.DefValue + ")"
+		dashes := "--"
+		if len(f.Name) == 1 {
+			dashes = "-"
 		}
-		line("        %s", usage)
+		line("    %s", strings.TrimSpace(dashes+f.Name+" "+strings.ToUpper(name)))
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
+			usage += " (default " + f.DefValue + ")"
+		}
+		line("%s", wrap(usage, "        "))
 	})
+	line("\nEXIT STATUS\n    %s", cmp.Or(cmd.exit, "0: done. 1: not done; standard error says why. 2: wrong usage."))
 	if len(cmd.examples) > 0 {
 		line("\nEXAMPLES")
 		for _, e := range cmd.examples {
@@ -97,13 +101,36 @@ func manual(cmd command) string {
 		}
 	}
 	if len(cmd.see) > 0 {
-		line("\nSEE ALSO\n    sanctl %s", strings.Join(cmd.see, ", sanctl "))
+		line("\nSEE ALSO\n%s", wrap("sanctl "+strings.Join(cmd.see, ", sanctl "), "    "))
+	}
+	return b.String()
+}
+
+// wrap breaks a text into lines of at most 80 columns.
+func wrap(text, indent string) string {
+	var b strings.Builder
+	width := 0
+	for _, word := range strings.Fields(text) {
+		switch n := len([]rune(word)); {
+		case width == 0:
+			b.WriteString(indent + word)
+			width = len(indent) + n
+		case width+1+n > 80:
+			b.WriteString("\n" + indent + word)
+			width = len(indent) + n
+		default:
+			b.WriteString(" " + word)
+			width += 1 + n
+		}
 	}
 	return b.String()
 }
 
 // unknown says that there is no such verb, and which one may be meant.
 func unknown(all []command, args []string) string {
+	if group := inGroup(all, args[0]); len(group) > 0 && len(args) == 1 {
+		return strings.TrimSpace(list(fmt.Sprintf("%s needs a second word:", args[0]), group))
+	}
 	text := fmt.Sprintf("there is no %q; `sanctl help` shows what there is", args[0])
 	if group := inGroup(all, args[0]); len(group) > 0 && len(args) > 1 {
 		text = fmt.Sprintf("there is no %q; `sanctl help %s` shows what there is", args[0]+" "+args[1], args[0])

@@ -56,6 +56,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprint(stdout, text)
 		return 0
 	}
+	if len(args) > 1 && args[0] == "help" {
+		args = args[1:]
+	}
 	cmd, rest, ok := find(all, args)
 	if !ok {
 		fmt.Fprintf(stderr, "sanctl: %s\n", unknown(all, args))

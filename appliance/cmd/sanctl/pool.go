@@ -68,11 +68,16 @@ What was there is kept, as a volume whose name is told at the end. The data
 itself isn't touched. What the damaged part said is lost all the same: check
 the volumes' file systems afterwards.
 
-All disks of the pool must be here. If they can be copied first (dd, to
-disks of the same size), that is the safest thing to do before this.`,
+All disks of the pool must be here, and it must not be in use: then LVM has
+found its metadata to be good. If the disks can be copied first (dd, to
+disks of the same size), that is the safest thing to do before this.
+
+What is written has one copy at first; the others are made by itself, and
+until then the pool is degraded. It asks for the name of the pool, unless
+--yes is given.`,
 		options:  func(f *flag.FlagSet) { f.BoolVar(&yes, "yes", false, "don't ask") },
 		examples: []string{"sanctl pool repair tank"},
-		see:      []string{"status"},
+		see:      []string{"status", "pools"},
 		run: func(ctx context.Context, c *call) error {
 			q := api.RepairPoolRequest{Pool: c.args[0]}
 			if err := c.confirm(yes, "The metadata of pool "+q.Pool+" will be rebuilt; the old one is kept.", q.Pool); err != nil {
@@ -103,7 +108,9 @@ and what is missing.
 
 This serves them with what was found. What was reserved, or given up, since
 then is forgotten: first make sure that no more than one host uses each
-volume, for instance by shutting down all nodes of the cluster.`,
+volume, for instance by shutting down all nodes of the cluster. It is
+refused if nothing is in doubt, and asks for the name of the pool, unless
+--yes is given.`,
 		options:  func(f *flag.FlagSet) { f.BoolVar(&yes, "yes", false, "don't ask") },
 		examples: []string{"sanctl pool reservations tank"},
 		see:      []string{"status"},

@@ -23,7 +23,24 @@ when each began, counted from the kernel's beginning, and how long it took.
 Some go on beside others (network beside disks). What the firmware and the
 boot loader took before the kernel isn't known.
 
-The exit status is 0 whenever the question was answered: read the health.`,
+Health is ok, degraded (it works, but something is to be done or going on)
+or failed (something isn't served, or not written). With --json a pool has
+a state, too:
+
+  healthy            all copies are the same, as far as anybody knows
+  checking           healthy, and the copies are being compared
+  syncing            copies of what is new are being made the same
+  rebuilding         a disk that is new, or was away, is being filled
+  degraded-absent    a disk isn't here
+  degraded-returned  a disk is here again, and isn't used yet
+  degraded-failed    a disk is here, and reading or writing it failed
+  provisioning-cut   the pool has given up a lost disk and lacks one
+  failed             more is gone than the layout bears
+  inactive           not in use yet
+
+Progress is how much of a check, a sync or a rebuild is done, in per cent.`,
+		exit: "0: the question was answered, whatever the health is. 1: it wasn't; standard\n    error says why. 2: wrong usage.",
+		see:  []string{"pools", "disks", "volumes", "update status"},
 		options: func(f *flag.FlagSet) {
 			f.BoolVar(&boot, "boot", false, "what the machine's start took, instead")
 		},

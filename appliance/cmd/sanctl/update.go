@@ -55,7 +55,7 @@ version is always there to be started.`,
 			f.BoolVar(&q.Firmware, "no-kexec", false, "restart by way of the firmware")
 		},
 		examples: []string{"sanctl update /tmp/sanstick.update", "sanctl update http://10.0.0.2/sanstick.update --later"},
-		see:      []string{"update status", "update rollback", "status"},
+		see:      []string{"update status", "update rollback", "update dismiss", "status"},
 		run: func(ctx context.Context, c *call) error {
 			from := c.args[0]
 			if isURL(from) {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"sanstick/appliance/api"
@@ -28,12 +29,13 @@ What is at an http or https address is read by the appliance itself.
 Of a volume in use, a snapshot is taken for the time of it, so that it is
 compared as of one moment.
 
-The first differences are told, and the exit status is 1 if there are any.
+The first differences are told.
 That an import has moved the backup of the image's GPT to the volume's end
 is no difference; that can't be told of what comes through a pipe.`,
 		options: func(f *flag.FlagSet) {
-			f.StringVar(&format, "format", "", "the image's `format`, instead of finding it out")
+			f.StringVar(&format, "format", "", "the image's `format`, one of "+strings.Join(image.Formats(), ", ")+" (default: found out)")
 		},
+		exit:     "0: they are equal. 1: they differ, or weren't compared; standard error\n    says which. 2: wrong usage.",
 		examples: []string{"sanctl volume verify golden@monday golden.qcow2", "zstdcat vm1.raw.zst | sanctl volume verify vm1@monday -"},
 		see:      []string{"volume import", "volume export"},
 		run:      func(ctx context.Context, c *call) error { return verify(ctx, c, c.args[0], c.args[1], format) },

@@ -15,6 +15,10 @@ func volumeCommands() []command {
 	}
 }
 
+// whole is a part of many pages.
+const whole = `Refused while a disk of the pool is missing: connect it, or wait until
+another takes its place or the pool has given it up (spare_after).`
+
 func volumeSnapshot() command {
 	return command{
 		name: "volume snapshot", args: "VOLUME [NAME]", min: 1, max: 2,
@@ -34,7 +38,9 @@ it, and a target can serve it read-only: volumes = ["golden@monday"].
 Snapshots at regular times are made by the key snapshot of the [[volume]]:
 snapshot = { every = "1h", keep = 24 }.
 
-Only thin volumes have snapshots.`,
+Only thin volumes have snapshots.
+
+` + whole,
 		examples: []string{"sanctl volume snapshot golden", "sanctl volume snapshot golden monday"},
 		see:      []string{"snapshots", "volume clone", "volume revert"},
 		run: func(ctx context.Context, c *call) error {
@@ -63,7 +69,11 @@ own, with an identity of its own: FROM may change or be deleted.
 
 To have the clone served, add a [[volume]] of that name with from = "FROM",
 and a [[target]], to the configuration, and do sanctl config apply. The
-[[volume]] alone makes the clone, too, so this verb isn't needed for that.`,
+[[volume]] alone makes the clone, too, so this verb isn't needed for that.
+
+Thick volumes can't be cloned.
+
+` + whole,
 		examples: []string{"sanctl volume clone golden@monday vm7", "sanctl volume clone golden vm8"},
 		see:      []string{"volume snapshot", "volume promote", "config apply"},
 		run: func(ctx context.Context, c *call) error {
@@ -96,7 +106,9 @@ remember of the disk is wrong: restart them.
 
 A power cut in between leads to the one or to the other, never to a mixture.
 
-It asks for the name of the volume, unless --yes is given.`,
+It asks for the name of the volume, unless --yes is given.
+
+` + whole,
 		options: func(f *flag.FlagSet) {
 			f.BoolVar(&yes, "yes", false, "don't ask")
 			f.BoolVar(&q.Force, "force", false, "although initiators are logged in")
@@ -135,12 +147,16 @@ itself goes on as it is; delete it if it isn't needed.
 
 What VOLUME held before is kept as a snapshot, golden@before-TIME. VOLUME
 keeps its identity, its LUN numbers and its snapshots; CLONE keeps its own.
-If CLONE is larger, VOLUME gets its size. Both must be in the same pool and
-have the same block size.
+If CLONE is larger, VOLUME gets its size. Both must be thin, in the same
+pool, and have the same block size.
 
 As with a revert, no initiator may be using VOLUME, and --force takes it
 from under them. CLONE may be in use: then what is taken is as after a power
-cut, so shut down what writes to it if you can.`,
+cut, so shut down what writes to it if you can.
+
+It asks for the name of VOLUME, unless --yes is given.
+
+` + whole,
 		options: func(f *flag.FlagSet) {
 			f.BoolVar(&yes, "yes", false, "don't ask")
 			f.BoolVar(&q.Force, "force", false, "although initiators are logged in to VOLUME")
@@ -174,7 +190,9 @@ Do this first, then write the new name in place of the old one in the
 configuration, in [[volume]] and [[target]], and do sanctl config apply.
 Until then the status says that the names differ, and no volume is made
 under the old name. The other way round, a new and empty volume would be
-made under the new name.`,
+made under the new name.
+
+` + whole,
 		examples: []string{"sanctl volume rename vm1 webserver"},
 		see:      []string{"config apply", "volumes"},
 		run: func(ctx context.Context, c *call) error {
@@ -203,7 +221,9 @@ What is in the trash takes the same space as before, and can be restored
 for seven days (trash in the configuration); then it is removed for good.
 Clones are volumes of their own and aren't touched.
 
-It asks for the name, unless --yes is given.`,
+It asks for the name, unless --yes is given.
+
+` + whole,
 		options: func(f *flag.FlagSet) {
 			f.BoolVar(&yes, "yes", false, "don't ask")
 			f.BoolVar(&q.Snapshots, "snapshots", false, "also the volume's snapshots")
@@ -235,7 +255,9 @@ ID in the trash if there are several of that name. It comes back under the
 name that it had; if that is taken, --as gives it another.
 
 To have it served, put it into the configuration again and do sanctl config
-apply.`,
+apply.
+
+` + whole,
 		options: func(f *flag.FlagSet) {
 			f.StringVar(&q.As, "as", "", "the `name` that it gets")
 		},
@@ -262,7 +284,9 @@ Gives the space of a deleted volume or snapshot back at once. NAME is what
 it was called, or its ID in the trash if there are several of that name.
 Nothing brings it back afterwards. What isn't in the trash can't be purged.
 
-It asks for the name, unless --yes is given.`,
+It asks for the name, unless --yes is given.
+
+` + whole,
 		options:  func(f *flag.FlagSet) { f.BoolVar(&yes, "yes", false, "don't ask") },
 		examples: []string{"sanctl volume purge vm1"},
 		see:      []string{"volume trash", "volume delete"},

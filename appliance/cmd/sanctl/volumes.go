@@ -54,6 +54,13 @@ by itself.`,
 			if err != nil {
 				return err
 			}
+			for _, name := range c.args {
+				if !slices.ContainsFunc(s.Pools, func(p status.Pool) bool {
+					return slices.ContainsFunc(p.Volumes, func(v status.Volume) bool { return name == v.Name || name == p.Name+"/"+v.Name })
+				}) {
+					return fmt.Errorf("there is no volume %s; `sanctl volumes` lists them", name)
+				}
+			}
 			all := []status.VolumeSnapshot{}
 			for _, p := range s.Pools {
 				for _, x := range p.Snapshots {
