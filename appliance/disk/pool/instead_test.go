@@ -160,3 +160,31 @@ func TestWipedAfterTheLoss(t *testing.T) {
 	b.wants(Healthy)
 	b.whole("/dev/vda", "/dev/vdc")
 }
+
+// The disk that took a lost one's place is lost, too, in the same run: LVM has left
+// devices that are in its way.
+func TestLostAgain(t *testing.T) {
+	for _, blank := range []bool{true, false} {
+		b := newBench(t, "ab", nil)
+		b.unplug("b")
+		b.write()
+		b.look()
+		for _, next := range []string{"c", "d"} {
+			b.plug(next)
+			b.look()
+			b.world.sync()
+			b.write()
+			b.look()
+			b.wants(Healthy)
+			b.whole("/dev/vda", "/dev/vd"+next)
+			b.unplug(next)
+			b.write()
+			b.look()
+			if !blank {
+				b.clock.t = b.clock.t.Add(11 * time.Minute)
+				b.look()
+				b.wants(Cut)
+			}
+		}
+	}
+}

@@ -162,6 +162,23 @@ func (w *world) mend(g *lvm.Group, verb, volume string, args []string) (known bo
 		}
 		return ""
 	}
+	if has("--mirrorsonly") || has("--repair") {
+		for _, v := range g.Logical {
+			for i, l := range w.legsOf(g.Name, v.Name) {
+				if path := w.pathOf(g, l.pv); l.pv == "" || path != "" && w.here(path) || volume != g.Name && volume != "" && volume != v.Name {
+					continue
+				}
+				name := fmt.Sprintf("%s_rimage_%d-missing_0_0", lvm.DeviceName(g.Name, v.Name), i)
+				if w.standIns[name] { // it has another UUID
+					return true, errors.New("Device or resource busy")
+				}
+				if w.standIns == nil {
+					w.standIns = map[string]bool{}
+				}
+				w.standIns[name] = true
+			}
+		}
+	}
 	switch {
 	case verb == "lvchange" && has("--refresh"):
 		for _, v := range g.Logical {

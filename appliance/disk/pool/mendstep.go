@@ -250,6 +250,9 @@ func (s AdmitDisks) do(ctx context.Context, m *Manager) error {
 }
 
 func (s RepairVolume) do(ctx context.Context, m *Manager) error {
+	if err := m.lvm.RemoveStandIns(ctx, s.Pool); err != nil {
+		return err
+	}
 	return m.lvm.RepairRaid(ctx, s.Pool, s.Volume, s.Paths...)
 }
 
@@ -299,6 +302,9 @@ func (s CutMissing) do(ctx context.Context, m *Manager) error {
 		}
 		if !slices.Equal(missing(f, g), s.PVs) || !f.expendable(g) {
 			return fmt.Errorf("cannot give up disk %s: the pool's disks have changed just now", s.Disks)
+		}
+		if err := m.lvm.RemoveStandIns(ctx, s.Pool); err != nil {
+			return err
 		}
 		return m.lvm.CutMissing(ctx, s.Pool)
 	}

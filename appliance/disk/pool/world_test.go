@@ -56,6 +56,7 @@ type world struct {
 	size    map[string]int64         // of disks, if it isn't memSize
 
 	suspended map[string]bool // device-mapper names
+	standIns  map[string]bool // devices that LVM left, which stood in for missing disks; by name
 }
 
 var errPower = errors.New("power cut")
@@ -118,7 +119,7 @@ func (w *world) spend() error {
 func (w *world) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left, w.active, w.suspended, w.log, w.compare, w.differ = -1, map[string]bool{}, nil, nil, false, 0
+	w.left, w.active, w.suspended, w.standIns, w.log, w.compare, w.differ = -1, map[string]bool{}, nil, nil, nil, false, 0
 }
 
 const memSize = 256 << 20
@@ -135,11 +136,21 @@ func (w *world) handle(c sys.Command) (sys.Output, error) {
 	if c.Name == "/sbin/dmsetup" {
 		switch c.Args[0] {
 		case "info":
+			if slices.Contains(c.Args, "name,open") {
+				var b strings.Builder
+				for name := range w.standIns {
+					fmt.Fprintf(&b, "%s 0\n", name)
+				}
+				return sys.Output{Stdout: []byte(b.String())}, nil
+			}
 			var b strings.Builder
 			for name := range w.active {
 				fmt.Fprintf(&b, "%s %s\n", name, map[bool]string{true: "Suspended", false: "Active"}[w.suspended[name]])
 			}
 			return sys.Output{Stdout: []byte(b.String())}, nil
+		case "remove":
+			delete(w.standIns, c.Args[1])
+			return sys.Output{}, nil
 		case "clear", "resume":
 			w.log = append(w.log, c.String())
 			if c.Args[0] == "resume" {
