@@ -78,7 +78,14 @@ func (s *storage) limit(v pool.Export) func() int64 {
 	if v.Thin {
 		return nil
 	}
-	return func() int64 { return s.box.pools.Usable(v.Identity) }
+	var last atomic.Int64
+	last.Store(v.Size)
+	return func() int64 {
+		if n, known := s.box.pools.Usable(v.Identity); known {
+			last.Store(n)
+		}
+		return last.Load()
+	}
 }
 
 // release takes a user from an open volume, and closes it after the last one:

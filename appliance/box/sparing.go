@@ -1,6 +1,8 @@
 package box
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"sanstick/appliance/disk/pool"
@@ -15,11 +17,15 @@ type sparing struct {
 	refuses      func(pool, volume string) bool
 }
 
-// openSparing opens the volume of an import for writing, alone.
-func (b *box) openSparing(i pool.Import) (transfer.Device, error) {
+// openSparing opens the volume of an import for writing, alone. Since it was found it
+// may have been reverted.
+func (b *box) openSparing(ctx context.Context, i pool.Import) (transfer.Device, error) {
 	dev, err := transfer.Open(i.Path, true)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("volume %s is in use: %w", i.Name, err)
+	}
+	if err := b.pools.CheckImport(ctx, i); err != nil {
+		return nil, errors.Join(err, dev.Close())
 	}
 	return sparing{dev, i.Pool, i.Name, b.pools.Refuses}, nil
 }

@@ -85,9 +85,9 @@ func (b *box) importStream(ctx context.Context, q api.ImportRequest, body io.Rea
 // fill brings a whole disk into a volume.
 func (b *box) fill(ctx context.Context, i pool.Import, src image.Source, to *pool.Point, progress func(api.Progress)) (a api.ImportAnswer, err error) {
 	a = api.ImportAnswer{Volume: i.Name, Pool: i.Pool, Size: i.Size, Resumed: i.Start}
-	dev, err := b.openSparing(i)
+	dev, err := b.openSparing(ctx, i)
 	if err != nil {
-		return a, fmt.Errorf("volume %s is in use: %w", i.Name, err)
+		return a, err
 	}
 	defer dev.Close() // finish does it before, and looks at the error
 	if i.Start == 0 && !i.Blank {
@@ -130,9 +130,9 @@ func (b *box) change(ctx context.Context, i pool.Import, s *stream.Reader, to *p
 	if to == nil {
 		return a, errors.New("the stream doesn't tell what it brings about")
 	}
-	dev, err := b.openSparing(i)
+	dev, err := b.openSparing(ctx, i)
 	if err != nil {
-		return a, fmt.Errorf("volume %s is in use: %w", i.Name, err)
+		return a, err
 	}
 	defer dev.Close() // finish does it before, and looks at the error
 	err = transfer.Apply(ctx, dev, s, func(at int64) {

@@ -55,16 +55,21 @@ func refuseUncleared(v lvm.LogicalVolume) error {
 }
 
 // Usable is how many bytes of a volume may be used, from its beginning; -1: all. The
-// volume is known by its identity. It doesn't block.
-func (m *Manager) Usable(identityOf string) int64 {
+// volume is known by its identity; it may not be, while its disks are away. It doesn't
+// block.
+func (m *Manager) Usable(identityOf string) (bytes int64, known bool) {
 	for _, g := range m.known().LVM.Groups {
 		for _, v := range g.Logical {
-			if c, is := clearingOf(v); is && ours(g) && identity(v) == identityOf {
-				return c.from
+			if !ours(g) || v.Hidden || identity(v) != identityOf {
+				continue
 			}
+			if c, is := clearingOf(v); is {
+				return c.from, true
+			}
+			return -1, true
 		}
 	}
-	return -1
+	return -1, false
 }
 
 const (

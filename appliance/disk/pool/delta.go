@@ -74,7 +74,7 @@ func (m *Manager) RemoveTemporary(ctx context.Context, uuid string) error {
 	for _, g := range m.known().LVM.Groups {
 		for _, v := range g.Logical {
 			full := g.Name + "/" + shown(v.Name)
-			if _, is := tagValue(v, temporaryTag); ours(g) && is && (uuid == "" || uuid == v.UUID) {
+			if _, is := tagValue(v, temporaryTag); ours(g) && is && kindOf(v) == snapshot && (uuid == "" || uuid == v.UUID) {
 				names = append(names, full)
 			}
 		}
@@ -212,7 +212,11 @@ func (m *Manager) checkBase(ctx context.Context, g lvm.Group, v lvm.LogicalVolum
 
 // refuseUnfinished refuses to take the content of a volume that isn't whole.
 func refuseUnfinished(v lvm.LogicalVolume) error {
-	if _, _, done, ok := importing(v); ok {
+	_, _, done, ok := importing(v)
+	if ok && kindOf(v) == snapshot { // the volume was reverted
+		return fmt.Errorf("snapshot %s holds a part of an import only, which nobody can finish; delete it", shown(v.Name))
+	}
+	if ok {
 		return fmt.Errorf("the import into volume %s isn't finished (%d bytes are there); run the same import again, which goes on where it was", shown(v.Name), done)
 	}
 	return refuseUncleared(v)

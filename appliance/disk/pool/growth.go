@@ -47,7 +47,8 @@ func (r rounds) atMost(bytes int64) rounds {
 const maxMetadata = 15 * gib
 
 // roomToGrow works that out. What stays free: room for a repair of the metadata,
-// which needs as much again, and at least 1 %. It is an estimate: LVM has the last
+// which needs as much again, and at least 1 %, of which the metadata may take what it
+// needs: clones and snapshots have it grow though the data doesn't. It is an estimate: LVM has the last
 // word.
 func roomToGrow(g lvm.Group, devices map[string]lvm.Device) growth {
 	if g.Missing > 0 {
@@ -64,36 +65,41 @@ func roomToGrow(g lvm.Group, devices map[string]lvm.Device) growth {
 		return growth{why: "it isn't known how it lies on its disks"}
 	}
 	keep := keptFree(g)
-	room := growth{data: roomOf(g, data, keep), meta: roomOf(g, meta, keep).atMost(maxMetadata - meta.Size)}
+	room := growth{data: roomOf(g, data, keep), meta: roomOf(g, meta, margin{extents: keep.extents}).atMost(maxMetadata - meta.Size)}
 	if room.data.bytes() == 0 {
 		room.why = "its disks have no room left"
 	}
 	return room
 }
 
-// keptFree is how many extents of each disk stay free at least.
-func keptFree(g lvm.Group) int64 {
+// A margin is what stays free of each disk: so many extents, and as many per cent.
+type margin struct{ extents, percent int64 }
+
+// keptFree is what data leaves free.
+func keptFree(g lvm.Group) margin {
 	meta, _ := g.Volume(dataVolume + "_tmeta")
-	return meta.Size/max(g.ExtentSize, 1) + 4
+	return margin{meta.Size/max(g.ExtentSize, 1) + 4, 1}
 }
 
+func (m margin) of(extents int64) int64 { return max(extents*m.percent/100, m.extents) }
+
 // usable is how many extents of a disk may still be used.
-func usable(pv lvm.PhysicalVolume, keep int64) int64 {
-	return max(pv.Extents-pv.Allocated-max(pv.Extents/100, keep), 0)
+func usable(pv lvm.PhysicalVolume, keep margin) int64 {
+	return max(pv.Extents-pv.Allocated-keep.of(pv.Extents), 0)
 }
 
 // roomOf is how a volume can grow. No two legs of a mirror or another RAID may lie
 // on one disk, and which of several disks LVM puts a leg on can't be said. So they
 // grow either all on the disks that they have, where LVM lets each go on, or all on
 // as many disks that have none of them.
-func roomOf(g lvm.Group, v lvm.LogicalVolume, keep int64) rounds {
+func roomOf(g lvm.Group, v lvm.LogicalVolume, keep margin) rounds {
 	images := imagesOf(g, v)
 	if len(images) == 0 { // one copy, on any disks
 		var all, unused int64
 		for _, pv := range g.Physical {
 			all, unused = all+pv.Extents, unused+max(pv.Extents-pv.Allocated, 0)
 		}
-		if n := unused - max(all/100, keep); n > 0 {
+		if n := unused - keep.of(all); n > 0 {
 			return rounds{{bytes: n * g.ExtentSize}}
 		}
 		return nil

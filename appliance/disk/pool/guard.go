@@ -43,6 +43,7 @@ type spaceFacts struct {
 	// Bytes by which each can still be grown; 0 if it can't be now.
 	room, metaRoom int64
 	full           bool  // the kernel says that it is, whatever the numbers are
+	broken         bool  // its metadata can't be written, nor grown, before a repair
 	worst          int64 // what it comes to if every volume is written wholly
 	volumes        []guarded
 }
@@ -78,6 +79,7 @@ type spaceActions struct {
 type guardState struct {
 	level   int      // how many of spaceLevels have been told
 	refused []string // the last one is the first to be let go
+	told    []string // the volumes whose users know that space is low
 
 	last              spaceFacts // the look before; zero at first
 	since             time.Time  // of the first look
@@ -103,7 +105,7 @@ func (s *guardState) look(f spaceFacts) spaceActions {
 	// Of disks that were added, half is taken at once; the rest is there for thick
 	// volumes until it is needed.
 	a.growData = max(a.growData, (f.data.total+f.room)/2-f.data.total)
-	if p := f.meta.percent(0); p >= growAt && f.metaRoom > 0 {
+	if p := f.meta.percent(0); p >= growAt && f.metaRoom > 0 && !f.broken {
 		a.growMeta = min(max(f.meta.used*10/6-f.meta.total, f.meta.total/4), f.metaRoom)
 	}
 	s.refuse(f)

@@ -90,6 +90,7 @@ func TestGuardGrows(t *testing.T) {
 		{"little room", spaceFacts{data: usage{100, 100}, meta: usage{100, 100}, room: 9, metaRoom: 8, worst: 1000}, 9, 8},
 		{"no room", spaceFacts{data: usage{100, 100}, meta: usage{100, 100}, worst: 1000}, 0, 0},
 		{"metadata", spaceFacts{data: usage{10, 100}, meta: usage{80, 100}, room: 100, metaRoom: 100, worst: 1000}, 0, 33},
+		{"metadata that is broken can't be grown", spaceFacts{data: usage{10, 100}, meta: usage{100, 100}, room: 100, metaRoom: 100, worst: 1000, broken: true}, 0, 0},
 		{"what is promised can be kept", spaceFacts{data: usage{10, 100}, meta: usage{10, 100}, room: 100, metaRoom: 100, worst: 150}, 50, 0},
 		{"what is promised can't be kept", spaceFacts{data: usage{10, 100}, meta: usage{10, 100}, room: 100, metaRoom: 100, worst: 201}, 0, 0},
 		{"all that is promised is there", spaceFacts{data: usage{90, 100}, meta: usage{10, 100}, room: 100, metaRoom: 100, worst: 100}, 0, 0},
@@ -281,15 +282,15 @@ func TestRoomToGrow(t *testing.T) {
 		data, meta int64 // extents
 		why        string
 	}{
-		{name: "mirror", g: with(group("tank", "ab"), 120, 120), data: 110, meta: 110},
-		{name: "mirror, full", g: with(group("tank", "ab"), 10, 10), why: "its disks have no room left"},
+		{name: "mirror", g: with(group("tank", "ab"), 120, 120), data: 110, meta: 114},
+		{name: "mirror, full", g: with(group("tank", "ab"), 10, 10), meta: 4, why: "its disks have no room left"},
 		{name: "mirror, a disk is missing", g: with(group("tank", "aB"), 120, 120), why: "a disk is missing"},
 		{name: "mirror, a leg is dead", g: with(group("tank", "ab"), 120, 120), dead: true, why: "a copy of it has failed"},
-		{name: "mirror, disks of two sizes", g: with(group("tank", "ab"), 120, 700), data: 110, meta: 110},
-		{name: "mirror, a disk was added", g: with(group("tank", "ab"), 120, 120, 990), data: 110, meta: 110},
-		{name: "mirror, two disks were added", g: with(group("tank", "ab"), 120, 120, 990, 510), data: 610, meta: 610},
-		{name: "single", g: single(120), data: 110, meta: 110},
-		{name: "single, a disk was added", g: single(0, 1000), data: 980, meta: 980},
+		{name: "mirror, disks of two sizes", g: with(group("tank", "ab"), 120, 700), data: 110, meta: 114},
+		{name: "mirror, a disk was added", g: with(group("tank", "ab"), 120, 120, 990), data: 110, meta: 114},
+		{name: "mirror, two disks were added", g: with(group("tank", "ab"), 120, 120, 990, 510), data: 610, meta: 618},
+		{name: "single", g: single(120), data: 110, meta: 114},
+		{name: "single, a disk was added", g: single(0, 1000), data: 980, meta: 994},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			devices := map[string]lvm.Device{"tank-thinpool_tdata": {Raid: &lvm.Raid{Legs: "AA"}}}

@@ -161,7 +161,7 @@ func (g *guard) look(ctx context.Context) (next time.Duration, grow map[string]s
 		}
 		before := st.refused
 		a := st.look(f)
-		g.carryOut(s, f, a, before)
+		g.carryOut(s, f, a, st, before)
 		g.publish(s.Name, st, f)
 		next = min(next, a.next)
 		if f.full && f.data.free() > 0 {
@@ -208,7 +208,7 @@ func (v view) space(s Spec, at time.Time) (spaceFacts, bool) {
 		data: usage{t.UsedChunks * chunk, t.TotalChunks * chunk},
 		meta: usage{t.UsedMetadata * metaBlock, t.TotalMetadata * metaBlock},
 		room: room.data.bytes(), metaRoom: room.meta.bytes(),
-		full: t.OutOfSpace,
+		full: t.OutOfSpace, broken: t.NeedsCheck,
 	}
 	if t.ReadOnly { // it can't note anything new: it is without room for metadata, or that is broken
 		f.meta.used = f.meta.total
@@ -239,7 +239,7 @@ func (v view) space(s Spec, at time.Time) (spaceFacts, bool) {
 }
 
 // carryOut tells the units.
-func (g *guard) carryOut(s Spec, f spaceFacts, a spaceActions, before []string) {
+func (g *guard) carryOut(s Spec, f spaceFacts, a spaceActions, st *guardState, before []string) {
 	if !slices.Equal(before, a.refuse) {
 		g.m.o.Log.Warn("writes are refused", "pool", s.Name, "volumes", a.refuse, "before", before,
 			"free", status.FormatBytes(f.data.free()), "of", status.FormatBytes(f.data.total),
@@ -255,12 +255,17 @@ func (g *guard) carryOut(s Spec, f spaceFacts, a spaceActions, before []string) 
 			units.SpaceEnough(s.Name, v.name)
 		}
 	}
-	if !a.tell {
-		return
+	if a.tell || !a.low {
+		st.told = nil
 	}
-	g.m.o.Log.Warn("space is low", "pool", s.Name, "percent", f.data.percent(f.room), "metadata", f.meta.percent(f.metaRoom))
-	for _, v := range f.volumes {
-		units.SpaceLow(s.Name, v.name)
+	if a.tell {
+		g.m.o.Log.Warn("space is low", "pool", s.Name, "percent", f.data.percent(f.room), "metadata", f.meta.percent(f.metaRoom))
+	}
+	for _, v := range f.volumes { // some may be new
+		if a.low && !slices.Contains(st.told, v.name) {
+			units.SpaceLow(s.Name, v.name)
+			st.told = append(st.told, v.name)
+		}
 	}
 }
 

@@ -267,3 +267,26 @@ func TestGuardWakesAFullPool(t *testing.T) {
 		t.Errorf("%s, want nobody refused once it is awake", got)
 	}
 }
+
+// TestNewVolumeIsTold: space is low already when a volume is made.
+func TestNewVolumeIsTold(t *testing.T) {
+	units := &heard{low: map[string]int{}, refused: map[string]bool{}}
+	m, _ := newWorld(t, "a").manager(func(o *Options) { o.Units = units })
+	g := &guard{m: m}
+	var st guardState
+	look := func(volumes ...string) {
+		f := crowded(91, hundred)
+		for _, v := range volumes {
+			f.volumes = append(f.volumes, guarded{name: v})
+		}
+		f.at = f.at.Add(time.Duration(len(volumes)) * time.Second)
+		before := st.refused
+		g.carryOut(Spec{Name: "tank"}, f, st.look(f), &st, before)
+	}
+	look("a")
+	look("a", "b")
+	look("a", "b", "c")
+	if got := units.String(); got != "refused [], low map[tank/a:1 tank/b:1 tank/c:1]" {
+		t.Error(got)
+	}
+}

@@ -82,6 +82,7 @@ func TestNext(t *testing.T) {
 		{"failed, a blank disk", failing(pair("abx"), 0), "", "", "disk X takes its place", StampDisk{}},
 		{"failed, a small one", sized(failing(pair("abx"), 0), "x", 16*mib), "", "", "nothing takes its place: disk X is too small for what pool tank has lost", nil},
 		{"failed, room to grow", failing(joining(pair("abc"), "c", 90, time.Time{}), 0), "", "", "other disks of the pool take its place", ReplaceLeg{}},
+		{"one on which nothing lay", losing(joining(pair("abc"), "c", 90, time.Time{}), "c", at), "", "", "the pool goes on without it", DropMissing{}},
 		{"failed, a disk that two pools lack", beside(failing(pair("abx"), 0), losing(using(facts("cd", raid("raid1", 40, "c", "d"))), "c", at), "attic"), "", "",
 			"nothing takes its place: disk X is blank, and pool tank could take it as well as pool attic", nil},
 	} {
@@ -111,6 +112,16 @@ func TestNext(t *testing.T) {
 		if got := v.next(spec, g, tt.f); got != "" {
 			t.Errorf("%s: afterwards %q", tt.name, got)
 		}
+	}
+}
+
+// A disk has failed, and is waited for so long that it would be tried again.
+func TestNextAfterALongWait(t *testing.T) {
+	f := failing(using(facts("abx", raid("raid1", 40, "a", "b"))), 0)
+	spec := Spec{Name: "tank", Layout: Mirror, Disks: []string{"A", "B"}, SpareAfter: 30 * 24 * time.Hour}
+	v := view{specs: []Spec{spec}, facts: f}
+	if got := v.next(spec, f.LVM.Groups[0], f); !strings.HasSuffix(got, " disk X takes its place") {
+		t.Error(got)
 	}
 }
 

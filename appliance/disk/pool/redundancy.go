@@ -73,20 +73,21 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 // would be planned now if the disk had been waited for.
 func (v view) next(s Spec, g lvm.Group, f Facts) string {
 	var until time.Duration
-	failed := f.failedDisks(g)
 	for _, m := range f.membersOf(g) {
-		left, ok := f.wait(m.pv.UUID, s.SpareAfter)
-		if ok {
+		if left, ok := f.wait(m.pv.UUID, s.SpareAfter); ok {
 			until = max(until, left)
-		}
-		if failed[m.pv.UUID] {
-			f.Tried = with(f.Tried, m.pv.UUID, Tries{maxTries, f.Now})
 		}
 	}
 	if until <= 0 || s.ActivateOnly {
 		return ""
 	}
 	f.Now = f.Now.Add(until)
+	for pv := range f.failedDisks(g) { // all tries will have been made
+		f.Tried = with(f.Tried, pv, Tries{maxTries, f.Now})
+	}
+	if !f.lostLegs(g) { // nothing lay on it
+		return fmt.Sprintf("; in %v the pool goes on without it", until.Round(time.Second))
+	}
 	var then Plan
 	then.restore(s, f, g, f.namedFor(v.specs, s.Name))
 	return fmt.Sprintf("; in %v %s", until.Round(time.Second), then.place(s, f))

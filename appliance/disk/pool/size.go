@@ -116,7 +116,7 @@ func (l layout) elsewhere(g lvm.Group, meta int64) (extents []int64) {
 	n := l.legs(len(g.Physical))
 	for some := range slices.Chunk(largest(g)[n:], n) {
 		if len(some) == n {
-			extents = append(extents, usable(some[n-1], meta+4))
+			extents = append(extents, usable(some[n-1], margin{meta + 4, 1}))
 		}
 	}
 	return extents

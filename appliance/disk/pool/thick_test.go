@@ -207,8 +207,15 @@ func TestClearing(t *testing.T) {
 	if refused() || cleared() != -1 || d.sure != int(40*mib) || tag() != "" || changed != 1 {
 		t.Errorf("at the end: refused %v, cleared %v, zeros %d, tag %q, told %d times", refused(), cleared(), d.sure, tag(), changed)
 	}
-	if n := m.Usable(identity(lvm.LogicalVolume{UUID: "none"})); n != -1 {
-		t.Errorf("%d bytes", n)
+	if n, known := m.Usable(identity(lvm.LogicalVolume{UUID: "none"})); known {
+		t.Errorf("%d bytes of what isn't there", n)
+	}
+	usable := func(identity string) int64 {
+		n, known := m.Usable(identity)
+		if !known {
+			t.Error("it isn't known")
+		}
+		return n
 	}
 
 	// One that grows goes on to be served, as large as it was.
@@ -220,7 +227,7 @@ func TestClearing(t *testing.T) {
 		d.data = append(d.data, 0xdd)
 	}
 	e, err := m.Export("tank", "fat")
-	if err != nil || e.Size != 40*mib || m.Usable(e.Identity) != 40*mib || cleared() != 0 {
+	if err != nil || e.Size != 40*mib || usable(e.Identity) != 40*mib || cleared() != 0 {
 		t.Errorf("%+v, %v; cleared %v", e, err, cleared())
 	}
 	d.data[0] = 1
@@ -229,7 +236,7 @@ func TestClearing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if e, err := m.Export("tank", "fat"); err != nil || e.Size != 48*mib || m.Usable(e.Identity) != -1 || d.data[0] != 1 || d.data[47*mib] != 0 {
+	if e, err := m.Export("tank", "fat"); err != nil || e.Size != 48*mib || usable(e.Identity) != -1 || d.data[0] != 1 || d.data[47*mib] != 0 {
 		t.Errorf("%+v, %v", e, err)
 	}
 }

@@ -236,6 +236,27 @@ func (m *Manager) Emptied(ctx context.Context, i *Import) error {
 	return m.SaveImport(ctx, *i, 0)
 }
 
+// CheckImport tells whether the volume still is one that this import brings content
+// into. To ask once nobody can put another in its place: it is open.
+func (m *Manager) CheckImport(ctx context.Context, i Import) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.unlock()
+	if err := m.readLVM(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	g, err := m.pick(i.Pool+"/"+i.Name, hasKind(volume))
+	if err != nil {
+		return err
+	}
+	v, _ := g.Volume(i.Name)
+	if source, _, _, ok := importing(v); !ok || source != i.Source {
+		return fmt.Errorf("volume %s isn't being imported into any more", i.Name)
+	}
+	return nil
+}
+
 // saveWait is how long SaveImport waits for others who change a pool.
 const saveWait = 2 * time.Second
 

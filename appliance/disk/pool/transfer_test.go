@@ -310,7 +310,8 @@ func TestRevertHalfApplied(t *testing.T) {
 	begin := func(source string) (Import, error) {
 		return m.BeginImport(ctx, ImportRequest{Name: "copy", Size: 8 << 20, Source: source, From: "uuid-monday"})
 	}
-	if _, err := begin(sourceB); err != nil {
+	half, err := begin(sourceB)
+	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = begin("00000000000000cc")
@@ -318,11 +319,15 @@ func TestRevertHalfApplied(t *testing.T) {
 	if served(m, "copy") {
 		t.Error("half of it is served")
 	}
+	if err := m.CheckImport(ctx, half); err != nil {
+		t.Error(err)
+	}
 	kept, err := m.Revert(ctx, base)
 	if err != nil || !served(m, "copy") {
 		t.Fatal(err)
 	}
-	wantFailure(t, "what was half applied is cloned", m.Clone(ctx, kept, "half"), "isn't finished")
+	wantFailure(t, "the import opens what it is now", m.CheckImport(ctx, half), "isn't being imported into any more")
+	wantFailure(t, "what was half applied is cloned", m.Clone(ctx, kept, "half"), "holds a part of an import only")
 	if i, err := begin("00000000000000cc"); err != nil || i.Resumed {
 		t.Errorf("%+v, error %v", i, err)
 	}

@@ -40,11 +40,11 @@ func (m *Manager) Delete(ctx context.Context, name string, snapshots bool) error
 		}
 		for i, s := range all {
 			out := m.discard
-			if _, is := tagValue(s, temporaryTag); is {
+			if _, is := tagValue(s, temporaryTag); is && i < len(all)-1 { // nobody has asked for it
 				out = m.dispose
 			}
 			if err := out(ctx, g, s); err != nil {
-				return errors.Join(err, m.openAll(ctx, g, all[i+1:]))
+				return errors.Join(err, m.openAll(ctx, g, all[i+1:])) // and Watch the one
 			}
 		}
 		return nil
@@ -141,8 +141,9 @@ func (m *Manager) Restore(ctx context.Context, name, as string) (restored string
 		if err := m.lvm.RenameVolume(ctx, g.Name, v.Name, to); err != nil {
 			return err
 		}
-		// What a person has taken back isn't the schedule's any more, to be removed.
-		return m.lvm.ChangeVolumeTags(ctx, g.Name, to, nil, slices.Concat(tagsWith(v, lvm.TrashTag), tagsWith(v, wasTag), tagsWith(v, scheduleTag)))
+		// What a person has taken back isn't the schedule's or an export's any more, to be
+		// removed.
+		return m.lvm.ChangeVolumeTags(ctx, g.Name, to, nil, slices.Concat(tagsWith(v, lvm.TrashTag), tagsWith(v, wasTag), tagsWith(v, scheduleTag), tagsWith(v, temporaryTag)))
 	})
 	return restored, err
 }

@@ -21,7 +21,7 @@ func (f Facts) unused(g lvm.Group) []status.Unused {
 	keep := keptFree(g)
 	var all []status.Unused
 	tell := func(m member, extents int64, why string) {
-		if extents > m.pv.Extents/20+keep {
+		if extents > m.pv.Extents/20+keep.extents {
 			all = append(all, status.Unused{Disk: m.id, Bytes: extents * g.ExtentSize, Why: why})
 		}
 	}

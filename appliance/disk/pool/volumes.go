@@ -51,7 +51,7 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 	// What was done holds even if the power fails now: LVM doesn't flush.
 	err = errors.Join(err, m.checkLVM(ctx, err != nil), m.readKernel(ctx), m.flush(pathsOf(g)))
 	if err != nil {
-		m.again = m.again || m.unfinished() // so Watch goes on with it
+		m.again = true // so Watch goes on with it, and activates what is closed
 	}
 	return err
 }
