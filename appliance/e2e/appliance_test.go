@@ -99,6 +99,15 @@ func TestLifeOfAMirror(t *testing.T) {
 			t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", first, again)
 		}
 		compare(t, real, m)
+		for end := time.Now().Add(bootTime); ; time.Sleep(time.Second) {
+			st := m.status(t)
+			if st.Health == status.OK && len(st.Pools) == 1 && st.Pools[0].State == "healthy" {
+				break
+			}
+			if time.Now().After(end) { // the copies may differ where something was being written
+				t.Fatalf("health %s, pools %+v, problems %+v", st.Health, st.Pools, st.Problems)
+			}
+		}
 
 		// The daemon dies: PID 1 brings it back, and the LUN with it.
 		m.shell(t, "kill -9 $(pidof appliance)")
@@ -163,12 +172,23 @@ func TestLifeOfAMirror(t *testing.T) {
 	t.Run("the disk is back", func(t *testing.T) {
 		m := s.boot(t, s.disks...)
 		m.awaitLUN(t, iqn)
+		if again := m.identity(t); again != first {
+			t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", first, again)
+		}
 		for range 3 { // raid1 spreads reads over its legs
 			run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0x5a 128M 4M", m.url(iqn))
 		}
 		run(t, "qemu-io", "-f", "raw", "-c", "write -z 128M 4M", "-c", "flush", m.url(iqn))
 		compare(t, real, m)
-		t.Logf("pool after the disk's return: %+v", m.status(t).Pools)
+		for end := time.Now().Add(bootTime); ; time.Sleep(time.Second) {
+			st := m.status(t)
+			if len(st.Pools) == 1 && st.Pools[0].State == "healthy" && st.Health == status.OK {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("health %s, pools %+v, problems %+v", st.Health, st.Pools, st.Problems)
+			}
+		}
 		m.Kill()
 	})
 

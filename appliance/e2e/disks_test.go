@@ -39,10 +39,18 @@ func TestOtherDisks(t *testing.T) {
 	foreign := qemu.Disk{Path: filepath.Join(s.dir, "foreign.img"), Serial: serialForeign}
 	run(t, "truncate", "-s", "128M", foreign.Path)
 	var asCopied, asForeign [32]byte
+	var first identity
+	same := func(t *testing.T, m *machine) {
+		t.Helper()
+		if again := m.identity(t); again != first {
+			t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", first, again)
+		}
+	}
 
 	t.Run("Windows, and a copy that is plugged in", func(t *testing.T) {
 		m := s.boot(t, s.disks[0], s.disks[1], windows, foreign)
 		m.awaitLUN(t, iqn)
+		first = m.identity(t)
 		run(t, "qemu-io", "-f", "raw", "-c", "write -P 0x11 0 4M", "-c", "flush", m.url(iqn))
 
 		d := m.disk(t, serialWindows, `NTFS filesystem "Windows"`)
@@ -97,6 +105,7 @@ func TestOtherDisks(t *testing.T) {
 	t.Run("the disks on other ports, and the copy is there", func(t *testing.T) {
 		m := s.boot(t, copied, windows, foreign, s.disks[1], s.disks[0])
 		m.awaitLUN(t, iqn)
+		same(t, m)
 		for range 3 { // from both legs of the mirror
 			run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0x22 0 4M", m.url(iqn))
 		}
@@ -126,6 +135,7 @@ func TestOtherDisks(t *testing.T) {
 	t.Run("an old copy, and not the disk itself", func(t *testing.T) {
 		m := s.boot(t, copied, s.disks[1], windows)
 		m.awaitLUN(t, iqn)
+		same(t, m)
 		for range 3 {
 			run(t, "qemu-io", "-f", "raw", "-r", "-c", "read -P 0x22 0 4M", m.url(iqn))
 		}

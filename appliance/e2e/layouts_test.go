@@ -31,7 +31,9 @@ type layoutRow struct {
 
 	promised int // MiB of another thin volume, in which nothing is; so the pool grows to all its disks
 
+	brief bool   // the pool goes on without a disk after 5 s
 	thin  bool   // it has no thick volume
+	ids   string // of LUN 0
 	wrote []byte // the pattern of each block that was acknowledged and flushed
 	next  int
 }
@@ -120,6 +122,7 @@ func layouts(t *testing.T, rows []*layoutRow) {
 	for _, r := range rows {
 		k.awaitLUN(t, r.iqn())
 		k.write(t, r, layoutBlocks)
+		r.ids = k.ids(t, r.iqn(), 0)
 		k.awaitThick(t, r)
 		run(t, "qemu-io", "-f", "raw", "-c", fmt.Sprintf("write -P %#x 0 8M", thickPattern), "-c", "flush", k.lun(r.iqn(), 1))
 	}
@@ -139,6 +142,7 @@ func layouts(t *testing.T, rows []*layoutRow) {
 			{"replacing a disk", "raid5", func(t *testing.T) { k.replaces(t, r) }},
 			{"comparing", "raid6", func(t *testing.T) { k.scrubs(t, r) }},
 			{"a spare", "mirror", func(t *testing.T) { k.spares(t, rows, r) }},
+			{"giving up a disk", "", func(t *testing.T) { k.givesUp(t, rows, r) }},
 		} {
 			if step.only != "" && step.only != r.pool {
 				continue
@@ -147,6 +151,9 @@ func layouts(t *testing.T, rows []*layoutRow) {
 				start := time.Now()
 				step.do(t)
 				k.check(t, r)
+				if now := k.ids(t, r.iqn(), 0); now != r.ids {
+					t.Errorf("the LUN changed its identity from\n%s\nto\n%s", r.ids, now)
+				}
 				t.Logf("%.0f s", time.Since(start).Seconds())
 			}) {
 				return
@@ -161,6 +168,9 @@ func layoutsTOML(rows []*layoutRow) string {
 		more := `spare_after = "20m"`
 		if r.spare != "" {
 			more = fmt.Sprintf("spare_after = \"5s\"\nspares = [%q]", r.spare)
+		}
+		if r.brief {
+			more = `spare_after = "5s"`
 		}
 		text += r.toml(more)
 	}
@@ -319,6 +329,7 @@ func (k *rack) replaces(t *testing.T, r *layoutRow) {
 	k.check(t, r)
 	k.plug(t, r.fresh...)
 	k.reaches(t, r, "healthy")
+	r.away = []string{fresh}
 }
 
 // scrubs compares a pool's data with its parity: first when all is well, and then
@@ -366,5 +377,42 @@ func (k *rack) spares(t *testing.T, rows []*layoutRow, r *layoutRow) {
 	k.write(t, r, 2)
 	k.check(t, r)
 	k.plug(t, others...)
+	k.reaches(t, r, "healthy")
+	r.away = slices.DeleteFunc(p.Disks, func(d string) bool { return d == r.fresh[0] })
+}
+
+// givesUp loses a disk for good, and no other is there. A pool that has grown may have
+// room on its other disks, which take its place. Otherwise it goes on without it, and
+// volumes can be made; then a blank one comes, is filled, and needed.
+func (k *rack) givesUp(t *testing.T, rows []*layoutRow, r *layoutRow) {
+	lost := r.fresh[0]
+	fresh := lost + "2"
+	r.brief = true
+	k.applies(t, layoutsTOML(rows))
+	k.during(t, r, func() { k.unplug(t, lost) })
+	p := k.pool(t, r, "without disk "+lost, func(p status.Pool) bool {
+		return (p.State == "provisioning-cut" || len(r.more) > 1 && p.State == "healthy") && !slices.Contains(p.Disks, lost) && len(p.Missing) == 0
+	})
+	cut := p.State == "provisioning-cut"
+	t.Logf("the pool is %s", p.State)
+	r.brief = false // what is away afterwards isn't given up
+	k.applies(t, layoutsTOML(rows))
+	k.sanctl(t, "is there", fmt.Sprintf("volume clone %s/on-%s clone-of-%s", r.pool, r.pool, r.pool))
+	k.write(t, r, 4)
+	k.check(t, r)
+
+	k.during(t, r, func() { k.plug(t, fresh) })
+	p = k.pool(t, r, "with disk "+fresh, func(p status.Pool) bool { return p.State == "healthy" && slices.Contains(p.Disks, fresh) == cut })
+	if len(p.Missing) > 0 {
+		t.Errorf("missing %v", p.Missing)
+	}
+	if !slices.ContainsFunc(p.Volumes, func(v status.Volume) bool { return v.Name == "clone-of-"+r.pool }) {
+		t.Errorf("volumes %+v", p.Volumes)
+	}
+	k.during(t, r, func() { k.unplug(t, r.away...) })
+	k.reaches(t, r, "degraded-absent", r.away...)
+	k.write(t, r, 2)
+	k.check(t, r)
+	k.plug(t, r.away...)
 	k.reaches(t, r, "healthy")
 }

@@ -6,14 +6,20 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"sanstick/appliance/status"
 )
 
 // thinMagic is in the superblock of a thin pool's metadata (dm-thin-metadata.c
 // in the kernel).
 const thinMagic = 27022010
+
+// spoilt is a block of metadata that damage has spoilt.
+var spoilt = bytes.Repeat([]byte{0xa7}, 4096)
 
 // damage spoils the space map of a thin pool's metadata on a disk, of which all
 // can be found again from the rest.
@@ -38,7 +44,7 @@ func damage(t *testing.T, path string) {
 			}
 			found++
 			root := int64(binary.LittleEndian.Uint64(super[192+16:])) // bitmap_root of metadata_space_map_root
-			if _, err := f.WriteAt(bytes.Repeat([]byte{0xa7}, block), at+int64(i)+root*block); err != nil {
+			if _, err := f.WriteAt(spoilt, at+int64(i)+root*block); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -64,6 +70,12 @@ func TestDamagedMetadata(t *testing.T) {
 	if err := m.tryLogin(t.Context(), iqn); err == nil {
 		t.Error("a pool with damaged metadata is served")
 	}
+	st := m.status(t)
+	if len(st.Pools) != 1 || st.Pools[0].Health != status.Failed || !slices.ContainsFunc(st.Problems, func(p status.Problem) bool {
+		return p.Health == status.Failed && strings.Contains(p.What, "pool tank") && strings.Contains(p.Do, "sanctl pool repair tank")
+	}) {
+		t.Errorf("pools %+v, problems %+v", st.Pools, st.Problems)
+	}
 	if said := m.shell(t, "sanctl pool repair tank --yes"); !strings.Contains(said, "kept as tank/thinpool_meta0") {
 		t.Fatalf("sanctl pool repair says\n%s", said)
 	}
@@ -84,5 +96,24 @@ func TestDamagedMetadata(t *testing.T) {
 	if said := m.shell(t, "sanctl pool repair tank --yes"); !strings.Contains(said, "is active") {
 		t.Errorf("a pool in use: %s", said)
 	}
-	m.Kill()
+	for end := time.Now().Add(time.Minute); st.Health != status.OK && time.Now().Before(end); time.Sleep(time.Second) {
+		st = m.status(t)
+	}
+	if len(st.Pools) != 1 || st.Pools[0].State != "healthy" || st.Health != status.OK {
+		t.Errorf("afterwards pools %+v, problems %+v", st.Pools, st.Problems)
+	}
+	// What was damaged is kept as it was.
+	if said := m.shell(t, "lvm lvs -o lv_name tank"); !strings.Contains(said, "thinpool_meta0") {
+		t.Errorf("what was damaged isn't kept:\n%s", said)
+	}
+	m.powerDown(t)
+	for _, d := range s.disks {
+		b, err := os.ReadFile(d.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(slices.Collect(slices.Chunk(b, len(spoilt))), func(block []byte) bool { return bytes.Equal(block, spoilt) }) {
+			t.Errorf("what was damaged is not on disk %s any more", d.Serial)
+		}
+	}
 }

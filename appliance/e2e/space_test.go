@@ -238,6 +238,7 @@ func TestSpace(t *testing.T) {
 	m := s.boot(t, s.disks...)
 	m.awaitLUN(t, iqnLow)
 	low, high := m.open(t, iqnLow), m.open(t, iqnHigh)
+	ids := m.ids(t, iqnLow, 0) + m.ids(t, iqnHigh, 0)
 	first := m.tank(t, "the pool is there", func(p status.Pool) bool { return p.Size > 0 })
 	now := int((first.Size - first.Room) / piece) // of the thin pool
 	all := int(first.Size / piece)
@@ -318,5 +319,8 @@ func TestSpace(t *testing.T) {
 	low.flush()
 	low.check(1)
 	high.check(1)
+	if now := m.ids(t, iqnLow, 0) + m.ids(t, iqnHigh, 0); now != ids {
+		t.Errorf("the LUNs changed their identity from\n%s\nto\n%s", ids, now)
+	}
 	m.powerDown(t)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -257,4 +258,37 @@ func (vm *VM) slot(serial string) (*slot, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("disk %s isn't plugged", serial)
+}
+
+// Counts are what the machine has done with a disk since it was plugged in.
+type Counts struct {
+	Written     int64 `json:"wr_bytes"`
+	FailedReads int64 `json:"failed_rd_operations"`
+}
+
+// Count tells what the machine has done with a disk that is plugged in.
+func (vm *VM) Count(ctx context.Context, serial string) (Counts, error) {
+	vm.plugging.Lock()
+	defer vm.plugging.Unlock()
+	s, err := vm.slot(serial)
+	if err != nil {
+		return Counts{}, err
+	}
+	reply, err := vm.QMP(ctx, "query-blockstats", nil)
+	if err != nil {
+		return Counts{}, err
+	}
+	var all []struct {
+		Device string `json:"qdev"`
+		Stats  Counts `json:"stats"`
+	}
+	if err := json.Unmarshal(reply, &all); err != nil {
+		return Counts{}, err
+	}
+	for _, x := range all {
+		if slices.Contains(strings.Split(x.Device, "/"), s.device) {
+			return x.Stats, nil
+		}
+	}
+	return Counts{}, fmt.Errorf("QEMU counts nothing of disk %s", serial)
 }
