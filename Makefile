@@ -23,6 +23,8 @@ run: deps-run image ## build the image, boot it in QEMU and serve a LUN on local
 image: ## build build/sanstick.img and build/sanstick.iso
 	@$(GO) run ./imagebuild build $(IMAGE_FLAGS)
 
+# How many machines at a time. One has a processor and 512 MiB; a core for each is needed.
+LANES := 2
 # What takes many minutes in QEMU: make e2e runs it, make test leaves it out.
 E2E_LONG := ^TestArrayOfAnotherMachine$$|^TestBootMedia$$|^TestCustomImage$$|^TestConfigPowerCut$$|^TestDamagedMetadata$$|^TestDisksComeAndGo$$|^TestFlash$$|^TestRebuildLeavesHalf$$|^TestISO|^TestLayouts$$|^TestReservations$$|^TestSpace$$|^TestStick|^TestTransfer$$|^TestUpdate|^TestVolumes$$
 
@@ -37,11 +39,11 @@ check: ## format, vet, staticcheck, import arrows
 unit: ## unit tests with -race
 	@$(GO) test -race -timeout 10m ./...
 
-e2e: deps-test image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd
-	@$(GO) test -tags e2e -count 1 -p 1 -v -timeout 120m ./imagebuild/image ./appliance/e2e ./target/e2e
+e2e: deps-test image ## in QEMU: the real image, used by initiators; and Linux as an initiator of targetd (LANES machines at a time)
+	@$(GO) test -tags e2e -count 1 -p 1 -parallel $(LANES) -v -timeout 120m ./imagebuild/image ./appliance/e2e ./target/e2e
 
 e2e-slice: deps-test image
-	@$(GO) test -tags e2e -count 1 -p 2 -v -timeout 25m -skip '$(E2E_LONG)' ./appliance/e2e ./target/e2e
+	@$(GO) test -tags e2e -count 1 -p 2 -parallel 1 -v -timeout 25m -skip '$(E2E_LONG)' ./appliance/e2e ./target/e2e
 
 CUTS ?= 100
 

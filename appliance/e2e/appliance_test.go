@@ -57,6 +57,7 @@ const goodTOML = "hostname = \"attic\"\n" + storage + exports
 // TestLifeOfAMirror follows one machine from its first boot through a power
 // cut, a clean power off, a lost disk and its return.
 func TestLifeOfAMirror(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	real := realImage(t)
 
@@ -218,6 +219,7 @@ func TestLifeOfAMirror(t *testing.T) {
 // TestBrokenConfiguration boots with a file that has errors: before there ever
 // was a good one, and after.
 func TestBrokenConfiguration(t *testing.T) {
+	t.Parallel()
 	broken := strings.Replace(goodTOML, "layout =", "lay0ut =", 1)
 	line := 1 + strings.Count(broken[:strings.Index(broken, "lay0ut")], "\n")
 	where := fmt.Sprintf("appliance.toml:%d: ", line)
@@ -261,6 +263,7 @@ func TestBrokenConfiguration(t *testing.T) {
 
 // TestForeignDisk puts a disk with a filesystem where a blank one is wanted.
 func TestForeignDisk(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	run(t, "mkfs.ext4", "-q", "-F", s.disks[1].Path)
 	before, err := os.ReadFile(s.disks[1].Path)

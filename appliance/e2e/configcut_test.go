@@ -24,6 +24,7 @@ const cutsFor = 70 * time.Second
 // machine stands still: requests to a USB stick come one by one, and it has done those
 // that it has got.
 func TestConfigPowerCut(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("CONFIG_CUT_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)

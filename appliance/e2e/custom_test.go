@@ -16,6 +16,7 @@ import (
 // starts it: all of that is there. Its report of the hardware is what imagebuild reads, and firmware that a driver asks for
 // in vain is told. What the stick holds then is what its manifest says.
 func TestCustomImage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	files := filepath.Join(dir, "files")
 	for name, text := range map[string]string{"etc/custom": "this is mine\n", "opt/bin/hello": "#!/bin/sh\necho hello from a program\n"} {

@@ -29,6 +29,7 @@ const (
 // copies of a pool's disk. Neither is ever written, and the pool is used on the
 // right disk, or not at all.
 func TestOtherDisks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	for i := range s.disks {
 		s.disks[i].Bus = qemu.SCSI

@@ -17,6 +17,7 @@ import (
 // which the appliance itself stands: it has no other disk that may be written to.
 // The stick is started, and written again with its configuration kept.
 func TestFlash(t *testing.T) {
+	t.Parallel()
 	s := &site{dir: t.TempDir()}
 	s.stick = filepath.Join(s.dir, "stick.img")
 	s.configure(t, blankTOML)

@@ -19,6 +19,7 @@ const maxImage = 80_000_000
 
 // TestImage has foreign programs look at the image as it is written to a stick.
 func TestImage(t *testing.T) {
+	t.Parallel()
 	for _, file := range []string{image, isoImage} {
 		fi, err := os.Stat(file)
 		if err != nil {

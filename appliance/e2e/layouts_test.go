@@ -93,6 +93,7 @@ initiators = ["*"]
 // TestLayouts has a pool of each layout that bears a loss, two in a machine at most. Each
 // loses a disk under I/O, fills a blank one, and then needs what is on that one.
 func TestLayouts(t *testing.T) {
+	t.Parallel()
 	for pair := range slices.Chunk(layoutRows(), 2) {
 		name := pair[0].pool
 		for _, r := range pair[1:] {

@@ -56,6 +56,7 @@ func sums(t *testing.T, disks ...qemu.Disk) string {
 // and then opens it for reading, whole and with a member missing: what was
 // written to it comes into a volume, and not a byte of its members changes.
 func TestArrayOfAnotherMachine(t *testing.T) {
+	t.Parallel()
 	real := realImage(t)
 	s := newSite(t, "hostname = \"other\"\n")
 	members := []qemu.Disk{s.blankDisk(t, "E2E-MD-1"), s.blankDisk(t, "E2E-MD-2")}

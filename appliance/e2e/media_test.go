@@ -20,6 +20,7 @@ import (
 // TestSecureBoot starts a PC that runs only what is signed, from a stick four times larger than the image, up to a LUN on
 // a mirror: all modules of the disks are accepted. The stick's partitions are put right meanwhile.
 func TestSecureBoot(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	s.firmware = qemu.SecureBoot
 	s.enlarge(t)
@@ -32,6 +33,7 @@ func TestSecureBoot(t *testing.T) {
 
 // TestBootMedia starts the stick by each firmware and on each bus that it may be on.
 func TestBootMedia(t *testing.T) {
+	t.Parallel()
 	const toml = "hostname = \"attic\"\n"
 	for _, firmware := range []qemu.Firmware{qemu.BIOS, qemu.UEFI, qemu.SecureBoot} {
 		for _, bus := range []qemu.Bus{qemu.USB, qemu.Virtio} {
@@ -53,6 +55,7 @@ func TestBootMedia(t *testing.T) {
 // TestISO starts the ISO image as a CD and as a stick, by each firmware. From the CD alone the defaults are in force; with a
 // stick beside it, that stick's configuration. On a stick it has a configuration of its own.
 func TestISO(t *testing.T) {
+	t.Parallel()
 	for _, firmware := range []qemu.Firmware{qemu.BIOS, qemu.UEFI, qemu.SecureBoot} {
 		t.Run(string(firmware)+" CD", func(t *testing.T) {
 			s := &site{dir: t.TempDir(), cd: isoImage, firmware: firmware}
@@ -90,6 +93,7 @@ func TestISO(t *testing.T) {
 // TestISODisks starts the ISO image as a CD beside the disks of an appliance whose stick isn't there: they keep its
 // configuration, and what is changed.
 func TestISODisks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	m := s.boot(t, s.disks...)
 	m.awaitLUN(t, iqn)

@@ -19,6 +19,7 @@ const diskIOPS = 200
 // TestRebuildLeavesHalf fills a blank disk while a client works, and stops that in
 // turn. With it the client keeps at least half of what it gets done without.
 func TestRebuildLeavesHalf(t *testing.T) {
+	t.Parallel()
 	s := &site{dir: t.TempDir()}
 	s.stick = filepath.Join(s.dir, "stick.img")
 	s.configure(t, redundantTOML)

@@ -38,6 +38,7 @@ initiators = ["*"]
 // them back or gets others. After each row all that was acknowledged and flushed
 // is there, the LUN is the same, and the status said the truth.
 func TestDisksComeAndGo(t *testing.T) {
+	t.Parallel()
 	all := t
 	s := &site{dir: t.TempDir()}
 	s.stick = filepath.Join(s.dir, "stick.img")

@@ -56,6 +56,7 @@ func damage(t *testing.T, path string) {
 
 // TestDamagedMetadata spoils the metadata of a pool on both of its disks.
 func TestDamagedMetadata(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	m := s.boot(t, s.disks...)
 	m.awaitLUN(t, iqn)

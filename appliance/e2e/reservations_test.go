@@ -88,6 +88,7 @@ const conflict = 0x18 // RESERVATION CONFLICT
 // that again after power cuts: as it was; as it was changed while the stick was out;
 // and, the stick's file being damaged, not before all disks are here.
 func TestReservations(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	for i := range s.disks {
 		s.disks[i].Bus = qemu.SCSI // one is plugged in later

@@ -223,6 +223,7 @@ func refused(p status.Pool) (names []string) {
 
 // TestSpace fills a pool that promises more than it has, from two initiators.
 func TestSpace(t *testing.T) {
+	t.Parallel()
 	s := &site{dir: t.TempDir()}
 	s.stick = filepath.Join(s.dir, "stick.img")
 	s.configure(t, spaceTOML)

@@ -16,6 +16,7 @@ import (
 // TestStickDies pulls the stick while volumes are served, plugs it again, and then
 // goes on with new ones: by command, and by themselves.
 func TestStickDies(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	m := s.boot(t, s.disks...)
 	m.awaitLUN(t, iqn)
@@ -115,6 +116,7 @@ func (m *machine) awaitStatus(t *testing.T, what string, is func(status.Snapshot
 // TestStickMisses pulls the stick, then a disk of the mirror, which is used on. The
 // stick is plugged again, and power fails: the disk that was pulled isn't used alone.
 func TestStickMisses(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, goodTOML)
 	for i := range s.disks {
 		s.disks[i].Bus = qemu.SCSI

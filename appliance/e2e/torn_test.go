@@ -21,6 +21,7 @@ import (
 // after takes the other slot, also when the machine is switched off and on; a
 // rollback goes back to the slot once it can be read.
 func TestUpdateTornSlot(t *testing.T) {
+	t.Parallel()
 	u := newUpdates(t, goodTOML)
 	u.bus = qemu.Virtio // whose medium can fail while the machine runs
 	fitted := u.boot(t) // the first start makes room for two versions

@@ -67,6 +67,7 @@ const iqnCopy = "iqn.2006-12.test.sanstick:copy"
 // TestTransfer brings images in and takes exports out, with the daemon killed
 // in between.
 func TestTransfer(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, transferTOML)
 	web := newImages(t)
 	real := filepath.Join(s.dir, "real.img")

@@ -37,6 +37,7 @@ var (
 // TestNewVersion brings a machine a new version under an initiator, which is kept,
 // and one that can't start, which isn't. Both are started without the firmware.
 func TestNewVersion(t *testing.T) {
+	t.Parallel()
 	u := newUpdates(t, goodTOML)
 	u.bus = qemu.Virtio // TestUpdate has the usual one, which is slower
 	m := u.start(t)
@@ -54,6 +55,7 @@ func TestNewVersion(t *testing.T) {
 // TestUpdate does the same by way of the firmware, with an initramfs of the usual
 // size. Before that, what isn't signed, or is older, is refused.
 func TestUpdate(t *testing.T) {
+	t.Parallel()
 	u := newUpdates(t, goodTOML)
 	m := u.start(t)
 	v2 := u.version(t, "v2", time.Unix(2000, 0))
@@ -81,6 +83,7 @@ func TestUpdate(t *testing.T) {
 // TestUpdateSecureBoot does the same where the firmware runs only what is signed: a
 // new version that the running kernel starts itself, and one that panics.
 func TestUpdateSecureBoot(t *testing.T) {
+	t.Parallel()
 	u := newUpdates(t, goodTOML)
 	u.bus = qemu.Virtio
 	u.firmware = qemu.SecureBoot
@@ -153,6 +156,7 @@ func (m *machine) comesBack(t *testing.T, u *updates, options string, to system)
 
 // TestUpdateGoesBack is every way in which a version can be no good.
 func TestUpdateGoesBack(t *testing.T) {
+	t.Parallel()
 	whole := t // machines outlive the row that switches them on
 	u := newUpdates(t, goodTOML)
 	m := u.boot(t, u.disks...)
@@ -215,6 +219,7 @@ func TestUpdateGoesBack(t *testing.T) {
 // became of the update, and leaves both volumes clean. With UPDATE_LEDGER, a
 // line is added to that file.
 func TestUpdatePowerCut(t *testing.T) {
+	t.Parallel()
 	cuts, seed := number(t, "UPDATE_CUTS", 6), uint64(number(t, "UPDATE_SEED", int(time.Now().UnixNano())))
 	t.Logf("UPDATE_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))

@@ -23,6 +23,7 @@ import (
 // is what a power cut would have left. Whatever GRUB would start then is whole, and
 // so is what it would go back to. See TestUpdatePowerCut for what starts.
 func TestUpdateMoments(t *testing.T) {
+	t.Parallel()
 	want, seed := number(t, "UPDATE_MOMENTS", 30), uint64(number(t, "UPDATE_SEED", int(time.Now().UnixNano())))
 	t.Logf("UPDATE_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 2))

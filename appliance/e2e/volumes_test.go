@@ -114,6 +114,7 @@ func (m *machine) ids(t *testing.T, iqn string, n int) string {
 // TestVolumes follows volumes through snapshots, clones, reverting, the trash
 // and a power cut.
 func TestVolumes(t *testing.T) {
+	t.Parallel()
 	golden := []string{iqnGolden, `"golden"`, iqnBig, `"big"`}
 	s := newSite(t, volumesTOML("", golden...))
 	m := s.boot(t, s.disks...)
