@@ -64,7 +64,13 @@ func (b *bench) failsToRead(t *testing.T, serial string) {
 		}
 		if c.FailedReads > 0 {
 			p := b.statusInTime(t).Pools[0]
+			for end := time.Now().Add(30 * time.Second); strings.Contains(p.Detail, "missing") && time.Now().Before(end); p = b.statusInTime(t).Pools[0] {
+				time.Sleep(time.Second) // until it has been looked at
+			}
 			t.Logf("%d reads failed; the pool is %s: %s", c.FailedReads, p.State, p.Detail)
+			if p.State == "healthy" || !strings.Contains(p.Detail, "disk "+serial) || strings.Contains(p.Detail, "missing") {
+				t.Errorf("the status doesn't say so")
+			}
 			return
 		}
 		b.check(t)

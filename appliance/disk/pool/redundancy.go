@@ -8,6 +8,7 @@ import (
 
 	"sanstick/appliance/disk"
 	"sanstick/appliance/disk/lvm"
+	"sanstick/appliance/disk/probe"
 	"sanstick/appliance/status"
 )
 
@@ -39,6 +40,10 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 	case Absent:
 		if slices.ContainsFunc(c.Disks, v.mute) {
 			note(status.Degraded, fmt.Sprintf("disk %s doesn't answer%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "check its cable, or replace it")
+			break
+		}
+		if slices.ContainsFunc(c.Disks, v.unreadable) {
+			note(status.Degraded, fmt.Sprintf("disk %s can't be read%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "check its cable, or replace it")
 			break
 		}
 		note(status.Degraded, fmt.Sprintf("disk %s is missing%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "connect the disk again, or a blank one in its place")
@@ -117,6 +122,12 @@ func (p Plan) place(s Spec, f Facts) string {
 		return "nothing takes its place: " + p.Problems[0].What
 	}
 	return "nothing takes its place: no blank disk is free for it"
+}
+
+// unreadable tells whether a disk is here, but gives errors when it is read, so that LVM
+// doesn't find it.
+func (v view) unreadable(id string) bool {
+	return slices.ContainsFunc(v.now, func(d disk.Disk) bool { return d.ID() == id && v.facts.Found[d.Name].What == probe.Unreadable })
 }
 
 // port says where disks are plugged, as far as is known.
