@@ -402,7 +402,9 @@ func (k *rack) givesUp(t *testing.T, rows []*layoutRow, r *layoutRow) {
 	k.check(t, r)
 
 	k.during(t, r, func() { k.plug(t, fresh) })
-	p = k.pool(t, r, "with disk "+fresh, func(p status.Pool) bool { return p.State == "healthy" && (len(r.more) > 1 || slices.Contains(p.Disks, fresh)) })
+	p = k.pool(t, r, "with disk "+fresh, func(p status.Pool) bool {
+		return p.State == "healthy" && (len(r.more) > 1 || slices.Contains(p.Disks, fresh))
+	})
 	t.Logf("disks %v", p.Disks)
 	if len(p.Missing) > 0 {
 		t.Errorf("missing %v", p.Missing)
