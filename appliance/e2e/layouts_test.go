@@ -99,7 +99,10 @@ func TestLayouts(t *testing.T) {
 		for _, r := range pair[1:] {
 			name += " and " + r.pool
 		}
-		t.Run(name, func(t *testing.T) { layouts(t, pair) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			layouts(t, pair)
+		})
 	}
 }
 
