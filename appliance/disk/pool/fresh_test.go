@@ -253,12 +253,12 @@ func TestReadableAgain(t *testing.T) {
 			b.write()
 			b.marked = "" // for some reason LVM is asked
 			later()
-			b.wants(Absent, "disk B is missing")
+			b.wants(Absent, "disk B can't be read; the pool works with what is left")
 			if b.verify.IsZero() {
 				t.Fatal("LVM won't be asked again")
 			}
 			later()
-			b.wants(Absent, "disk B is missing")
+			b.wants(Absent, "disk B can't be read; the pool works with what is left")
 			delete(bad, "/dev/vdb")
 			delete(b.broken, "/dev/vdb")
 			if b.verify.IsZero() {

@@ -140,26 +140,6 @@ func TestFailedLeg(t *testing.T) {
 	b.wants(Healthy)
 }
 
-// A disk is here, and can't be read at all: LVM doesn't find it.
-func TestUnreadableDisk(t *testing.T) {
-	b := newBench(t, "ab", nil)
-	b.unread["/dev/vdb"] = true
-	b.write()
-	b.world.mu.Lock()
-	b.flag(b.groups[0])
-	b.world.mu.Unlock()
-	if err := b.lock(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	err := b.readLVM(t.Context()) // which Watch does now and then
-	b.unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.look()
-	b.wants(Absent, "disk B can't be read; the pool works with what is left", "goes on without it")
-}
-
 // A spare takes the place of a disk that is missing, or of one that failed and is
 // here.
 func TestSpare(t *testing.T) {
