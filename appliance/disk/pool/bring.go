@@ -206,13 +206,13 @@ func (m *Manager) setDoing(pool, what string) {
 // created or grown leaves the others usable.
 func stepProblem(pool string, step Step, err error) status.Problem {
 	p := status.Problem{Health: status.Failed, What: fmt.Sprintf("pool %s: %v", pool, err), Do: "see the log; restart to try again"}
-	if strings.Contains(err.Error(), "Manual repair required") {
-		p.Do = "its metadata is damaged: sanctl pool repair " + pool + " rebuilds it and keeps the old one"
-	}
 	_, volume := step.(volumeStep)
 	_, mends := step.(mendStep)
 	if _, activation := step.(Activate); activation || volume || mends || independent(step) {
 		p.Health = status.Degraded
+	}
+	if strings.Contains(err.Error(), "Manual repair required") {
+		p.Health, p.Do = status.Failed, "its metadata is damaged: sanctl pool repair "+pool+" rebuilds it and keeps the old one"
 	}
 	return p
 }
