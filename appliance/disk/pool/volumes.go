@@ -56,11 +56,6 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 	return err
 }
 
-// unfinished tells whether a command has left something in any pool.
-func (m *Manager) unfinished() bool {
-	return slices.ContainsFunc(m.known().LVM.Groups, func(g lvm.Group) bool { return ours(g) && len(unfinished(g)) > 0 })
-}
-
 // pick finds the one group that has what name means.
 func (m *Manager) pick(name string, has func(lvm.Group, string) bool) (lvm.Group, error) {
 	pool, rest, qualified := strings.Cut(name, "/")
