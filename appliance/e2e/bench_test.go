@@ -240,6 +240,18 @@ func (b *bench) reaches(t *testing.T, state string, words ...string) status.Pool
 	return status.Pool{}
 }
 
+// pool waits until the pool is as it should be.
+func (b *bench) pool(t *testing.T, is func(status.Pool) bool) {
+	t.Helper()
+	var last []status.Pool
+	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		if last = b.statusInTime(t).Pools; len(last) == 1 && is(last[0]) {
+			return
+		}
+	}
+	t.Fatalf("the pool never is as it should be: %+v", last)
+}
+
 // statusLimit is how long the machine may take to answer sanctl status. The daemon
 // has a second for it, at most 0.7 s of which it waits for the kernel; see
 // TestStatusOfAHungDisk in package pool. The rest is for emulated processors, which

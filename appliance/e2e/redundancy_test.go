@@ -147,6 +147,41 @@ func TestDisksComeAndGo(t *testing.T) {
 			b.reaches(t, "healthy")
 			b.without(t, "R-3")
 		}},
+		{"LVM goes on without a disk, which comes back", func(t *testing.T) {
+			b.unplug(t, "R-3")
+			b.write(t, 8)
+			b.reaches(t, "degraded-absent", "R-3")
+			b.shell(t, "lvm vgchange --addtag sanstick.e2e tank") // which marks it as missing
+			b.write(t, 8)
+			b.during(t, func() { b.plug(t, "R-3") })
+			b.reaches(t, "healthy")
+			if said := b.shell(t, "lvm vgs --noheadings -o vg_missing_pv_count tank"); !strings.Contains(said, " 0\n") {
+				t.Errorf("LVM misses disks: %s", said)
+			}
+			b.without(t, "R-1")
+		}},
+		{"a blank disk in the place of one that fails, and is here", func(t *testing.T) {
+			b.during(t, func() { b.fault(t, "R-3", qemu.Fault{Writes: true}) })
+			b.reaches(t, "degraded-failed", "R-3")
+			b.plug(t, "R-4") // which is taken when R-3 has been tried often enough
+			b.write(t, 8)
+			b.pool(t, func(p status.Pool) bool {
+				return p.State == "healthy" && slices.Contains(p.Disks, "R-4") && !slices.Contains(p.Disks, "R-3")
+			})
+			b.fault(t, "R-3", qemu.Fault{})
+			b.without(t, "R-1")
+			b.unplug(t, "R-3")
+		}},
+		{"a disk is missing at the start, and a blank one comes", func(t *testing.T) {
+			b.Kill()
+			b.machine = s.boot(all, b.drive(t, "R-1"))
+			b.awaitLUN(t, iqn)
+			b.check(t)
+			b.reaches(t, "degraded-absent", "R-4")
+			b.during(t, func() { b.plug(t, "R-5") })
+			b.pool(t, func(p status.Pool) bool { return p.State == "healthy" && slices.Contains(p.Disks, "R-5") })
+			b.without(t, "R-1")
+		}},
 	} {
 		ok := t.Run(row.name, func(t *testing.T) {
 			start := time.Now()
