@@ -26,7 +26,7 @@ image: ## build build/sanstick.img and build/sanstick.iso
 # How many machines at a time. One has a processor and 512 MiB; a core for each is needed.
 LANES := 2
 # What takes many minutes in QEMU: make e2e runs it, make test leaves it out.
-E2E_LONG := ^TestArrayOfAnotherMachine$$|^TestBootMedia$$|^TestCustomImage$$|^TestConfigPowerCut$$|^TestDamagedMetadata$$|^TestDisksComeAndGo$$|^TestFlash$$|^TestRebuildLeavesHalf$$|^TestISO|^TestLayouts$$|^TestReservations$$|^TestSpace$$|^TestStick|^TestTransfer$$|^TestUpdate|^TestVolumes$$
+E2E_LONG := ^TestArrayOfAnotherMachine$$|^TestBootMedia$$|^TestCustomImage$$|^TestConfigPowerCut$$|^TestDamagedMetadata$$|^TestDisksComeAndGo$$|^TestFlash$$|^TestRebuildLeavesHalf$$|^TestISO|^TestLayouts$$|^TestMendPowerCut$$|^TestReservations$$|^TestSpace$$|^TestStick|^TestTransfer$$|^TestUpdate|^TestVolumes$$
 
 test: deps-test check unit e2e-slice ## check, unit tests with -race, end to end in QEMU but for the longest
 
@@ -49,6 +49,9 @@ CUTS ?= 100
 
 update-cuts: deps-test image ## cut the power at CUTS (100) random moments of updates in QEMU; adds to appliance/e2e/UPDATES.md
 	@UPDATE_CUTS=$(CUTS) UPDATE_MOMENTS=$(CUTS) UPDATE_LEDGER=UPDATES.md $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestUpdate(Moments|PowerCut)$$' ./appliance/e2e
+
+mend-cuts: deps-test image ## cut the power at CUTS (100) random moments while a disk of a mirror is replaced in QEMU
+	@MEND_CUTS=$(CUTS) $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestMendPowerCut$$' ./appliance/e2e
 
 conformance: deps-conformance ## foreign initiators and long tests against targetd; writes target/CONFORMANCE.md (root; CONFORMANCE_FLAGS)
 	@$(GO) run ./target/conformance $(CONFORMANCE_FLAGS)
@@ -84,4 +87,4 @@ deps-run deps-test deps-bench deps-conformance:
 	if [ -n "$$missing" ]; then echo "installing$$missing"; \
 	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi
 
-.PHONY: help run image test check unit e2e e2e-slice update-cuts conformance bench profile gobench fuzz fresh clean deps-run deps-test deps-bench deps-conformance
+.PHONY: help run image test check unit e2e e2e-slice update-cuts mend-cuts conformance bench profile gobench fuzz fresh clean deps-run deps-test deps-bench deps-conformance

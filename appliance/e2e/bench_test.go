@@ -92,9 +92,9 @@ func (b *bench) without(t *testing.T, serial string) [32]byte {
 	return digest(t, file)
 }
 
-// writeUntilTheCut has an initiator write until the machine loses power. What was under
+// writeUntilTheCut has an initiator write until the machine loses power, then. What was under
 // way then isn't expected to be there.
-func (b *bench) writeUntilTheCut(t *testing.T) {
+func (b *bench) writeUntilTheCut(t *testing.T, after time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -103,7 +103,7 @@ func (b *bench) writeUntilTheCut(t *testing.T) {
 		for b.tryWrite(ctx, 4) == nil {
 		}
 	}()
-	time.Sleep(2 * time.Second)
+	time.Sleep(after)
 	b.Kill()
 	cancel()
 	<-done

@@ -102,7 +102,7 @@ func TestDisksComeAndGo(t *testing.T) {
 			b.without(t, "R-1")
 		}},
 		{"power lost while an initiator writes", func(t *testing.T) {
-			b.writeUntilTheCut(t)
+			b.writeUntilTheCut(t, 2*time.Second)
 			b.machine = s.boot(all, b.drive(t, "R-1"), b.drive(t, "R-2"))
 			b.awaitLUN(t, iqn)
 			b.check(t)
