@@ -53,11 +53,15 @@ func (b *bench) breaks(t *testing.T, serial string, f qemu.Fault) {
 	b.without(t, map[string]string{"R-1": "R-2", "R-2": "R-1"}[serial])
 }
 
-// failsToRead reads until the disk has failed to. What can't be read is read from the
-// other copy, and written anew.
+// failsToRead reads until the disk has failed to: which disk is read the kernel chooses,
+// but a comparison reads all. What can't be read is read from the other copy, and written
+// anew.
 func (b *bench) failsToRead(t *testing.T, serial string) {
 	t.Helper()
-	for range 20 {
+	for i := range 20 {
+		if i == 3 {
+			b.shell(t, "sanctl pool scrub tank")
+		}
 		c, err := b.Count(t.Context(), serial)
 		if err != nil {
 			t.Fatal(err)
@@ -90,6 +94,18 @@ func (b *bench) without(t *testing.T, serial string) [32]byte {
 	b.plug(t, serial)
 	b.reaches(t, "healthy")
 	return digest(t, file)
+}
+
+// compares compares the disks' copies, and tells how many sectors differ.
+func (b *bench) compares(t *testing.T) int64 {
+	t.Helper()
+	b.shell(t, "sanctl pool scrub tank") // if that doesn't go on already
+	for end := time.Now().Add(2 * time.Minute); strings.Contains(b.shell(t, "dmsetup status"), " check "); time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			t.Fatal("the comparison doesn't end")
+		}
+	}
+	return b.reaches(t, "healthy").Mismatches
 }
 
 // writeUntilTheCut has an initiator write until the machine loses power, then. What was under
