@@ -23,7 +23,7 @@ run: deps-run image ## build the image, boot it in QEMU and serve a LUN on local
 image: ## build build/sanstick.img and build/sanstick.iso
 	@$(GO) run ./imagebuild build $(IMAGE_FLAGS)
 
-# How many machines at a time. One has a processor and 512 MiB; a core for each is needed.
+# How many machines at a time: each takes 512 MiB, and at times two cores.
 LANES := 2
 # What takes many minutes in QEMU: make e2e runs it, make test leaves it out.
 E2E_LONG := ^TestArrayOfAnotherMachine$$|^TestBootMedia$$|^TestCustomImage$$|^TestConfigPowerCut$$|^TestDamagedMetadata$$|^TestDisksComeAndGo$$|^TestFlash$$|^TestRebuildLeavesHalf$$|^TestISO|^TestLayouts$$|^TestMendPowerCut$$|^TestReservations$$|^TestSpace$$|^TestStick|^TestTransfer$$|^TestUpdate|^TestVolumes$$
