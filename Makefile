@@ -50,8 +50,8 @@ CUTS ?= 100
 update-cuts: deps-test image ## cut the power at CUTS (100) random moments of updates in QEMU; adds to appliance/e2e/UPDATES.md
 	@UPDATE_CUTS=$(CUTS) UPDATE_MOMENTS=$(CUTS) UPDATE_LEDGER=UPDATES.md $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestUpdate(Moments|PowerCut)$$' ./appliance/e2e
 
-mend-cuts: deps-test image ## cut the power at CUTS (100) random moments while a disk of a mirror is replaced in QEMU
-	@MEND_CUTS=$(CUTS) $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestMendPowerCut$$' ./appliance/e2e
+mend-cuts: deps-test image ## cut the power at CUTS (100) random moments while a disk of a mirror is replaced in QEMU; adds to appliance/e2e/MENDING.md
+	@MEND_CUTS=$(CUTS) MEND_LEDGER=MENDING.md $(GO) test -tags e2e -count 1 -v -timeout 6h -run '^TestMendPowerCut$$' ./appliance/e2e
 
 conformance: deps-conformance ## foreign initiators and long tests against targetd; writes target/CONFORMANCE.md (root; CONFORMANCE_FLAGS)
 	@$(GO) run ./target/conformance $(CONFORMANCE_FLAGS)

@@ -16,7 +16,7 @@ import (
 
 // TestMendPowerCut cuts the power at random moments while a blank disk takes the place of
 // one of a mirror's, under an initiator that writes: MEND_CUTS times (3), with the random
-// numbers of MEND_SEED. Each time the other disk is pulled, so what was rebuilt the time
+// numbers of MEND_SEED; with MEND_LEDGER, a line is added to that file. Each time the other disk is pulled, so what was rebuilt the time
 // before is needed. All that was acknowledged and flushed is there after each cut, the
 // copies are the same in the end, and LVM's command has left nothing behind.
 func TestMendPowerCut(t *testing.T) {
@@ -36,6 +36,8 @@ func TestMendPowerCut(t *testing.T) {
 	b.reaches(t, "healthy")
 	volumes := func() string { return b.shell(t, "lvm lvs -a --noheadings -o lv_name tank") }
 	want := volumes()
+	done, found := 0, map[string]int{}
+	defer func() { noteCuts(t, "MEND_LEDGER", seed, done, found) }()
 	for i := range cuts {
 		fresh := fmt.Sprintf("R-%d", i+3)
 		b.unplug(t, pulled)
@@ -47,6 +49,11 @@ func TestMendPowerCut(t *testing.T) {
 		b.machine = s.boot(t, b.drive(t, stays), b.drive(t, fresh))
 		b.awaitLUN(t, iqn)
 		b.check(t)
+		if p := b.statusInTime(t).Pools[0]; slices.Contains(p.Disks, fresh) {
+			found[p.State+" with it"]++
+		} else {
+			found[p.State]++
+		}
 		b.pool(t, func(p status.Pool) bool {
 			return p.State == "healthy" && len(p.Disks) == 2 && slices.Contains(p.Disks, fresh) && len(p.Missing) == 0
 		})
@@ -61,6 +68,7 @@ func TestMendPowerCut(t *testing.T) {
 			t.Errorf("the LUN changed its identity from\n%+v\nto\n%+v", b.identity, again)
 		}
 		t.Logf("cut %d: after %v", i+1, after.Round(time.Millisecond))
+		done++
 		if t.Failed() {
 			t.Logf("console before the cut:\n%s", was)
 			return

@@ -280,5 +280,5 @@ func TestUpdatePowerCut(t *testing.T) {
 		m.Kill()
 	}
 	t.Logf("%d cuts; after them, updates were %v, and these versions ran: %v", done, phases, boots)
-	u.note(t, seed, done, phases)
+	noteCuts(t, "UPDATE_LEDGER", seed, done, phases)
 }

@@ -7,9 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +71,7 @@ func TestUpdateMoments(t *testing.T) {
 	if len(seen) < 3 {
 		t.Error("the update wasn't seen before its trial, in it, and after it")
 	}
-	u.note(t, seed, done, seen)
+	noteCuts(t, "UPDATE_LEDGER", seed, done, seen)
 }
 
 // moment fails unless GRUB would start a whole version from the stick as it is now,
@@ -112,40 +110,4 @@ func (u *updates) moment(t *testing.T) string {
 		}
 	}
 	return what
-}
-
-// note adds a line to the file UPDATE_LEDGER, if there is one.
-func (u *updates) note(t *testing.T, seed uint64, done int, found map[string]int) {
-	t.Helper()
-	name := os.Getenv("UPDATE_LEDGER")
-	if name == "" {
-		return
-	}
-	result := "ok"
-	if t.Failed() {
-		result = "FAILED"
-	}
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := fmt.Fprintf(f, "| %s | %s | %s | %d | %d | %v | %s |\n", time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(run(t, "git", "rev-parse", "--short", "HEAD")),
-		strings.TrimPrefix(t.Name(), "TestUpdate"), seed, done, found, result); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// number is what an environment variable says, or else usual.
-func number(t *testing.T, name string, usual int) int {
-	t.Helper()
-	s := os.Getenv(name)
-	if s == "" {
-		return usual
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
 }
