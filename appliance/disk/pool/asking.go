@@ -102,10 +102,11 @@ func ask[T any](ctx context.Context, m *Manager, d disk.Disk, limit time.Duratio
 	return answer, err
 }
 
-// muteNow are the disks that LVM isn't to see, because it would hang: by diskKey.
+// muteNow are the disks that LVM isn't to see, because it would hang, or can't write to
+// them: by diskKey.
 // m.mu is held.
 func (m *Manager) muteNow() map[string]bool {
-	mute := map[string]bool{}
+	mute := m.shuns()
 	for key, a := range m.asked {
 		if a.late {
 			mute[key] = true

@@ -105,7 +105,7 @@ func (b *bringer) look(ctx context.Context) error {
 func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 	var failed []status.Problem
 	for range maxRounds {
-		without := false // a disk that couldn't be taken back
+		without := false // a disk that couldn't be taken back, or be written to
 		for _, d := range candidates(s, b.m.known()) {
 			b.m.look(ctx, d, b.m.o.AskLimit)
 		}
@@ -131,6 +131,10 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 					return "", ctx.Err()
 				}
 				b.m.o.Log.Error("pool", "pool", s.Name, "step", step.String(), "error", err)
+				if b.m.shun(s.Name, err) {
+					without = true
+					break
+				}
 				failed = append(failed, stepProblem(s.Name, step, err))
 				b.m.hold(s.Name)
 				without = without || restores
@@ -156,7 +160,7 @@ func (b *bringer) one(ctx context.Context, s Spec) (wait string, err error) {
 				failed = append(failed, status.Problem{Health: status.Degraded, What: fmt.Sprintf("pool %s: %v", s.Name, err), Do: "see the log; restart to try again"})
 			}
 		}
-		if err := b.m.checkLVM(ctx, len(failed) > 0); err != nil {
+		if err := b.m.checkLVM(ctx, len(failed) > 0 || without); err != nil {
 			return "", err
 		}
 		if len(failed) > 0 && !without {

@@ -188,3 +188,28 @@ func TestLostAgain(t *testing.T) {
 		}
 	}
 }
+
+// A disk that takes no writes is replaced while it is here: LVM can't note anything on it.
+func TestReplacedThoughItTakesNoWrites(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.broken["/dev/vdb"] = true
+	b.sealed = map[string]bool{"/dev/vdb": true}
+	b.write()
+	for range 4 {
+		b.look()
+		b.clock.t = b.clock.t.Add(tryDistance)
+		b.world.sync()
+	}
+	b.wants(LegFailed, "disk B has failed")
+	b.plug("c")
+	b.look()
+	b.wants(Rebuilding, "disk C")
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdc")
+	if p, _, _ := b.Status(t.Context()); len(p[0].Disks) != 2 || len(p[0].Missing) > 0 {
+		t.Errorf("disks %v, missing %v", p[0].Disks, p[0].Missing)
+	}
+}

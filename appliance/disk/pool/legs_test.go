@@ -162,6 +162,11 @@ func (w *world) mend(g *lvm.Group, verb, volume string, args []string) (known bo
 		}
 		return ""
 	}
+	for _, pv := range g.Physical {
+		if w.sealed[pv.Path] && w.here(pv.Path) && !pv.Missing && verb == "lvconvert" {
+			return true, fmt.Errorf("Error writing device %s at 73216 length 6144. Failed to write metadata to %s. Failed to write VG %s.", pv.Path, pv.Path, g.Name)
+		}
+	}
 	if has("--mirrorsonly") || has("--repair") {
 		for _, v := range g.Logical {
 			for i, l := range w.legsOf(g.Name, v.Name) {

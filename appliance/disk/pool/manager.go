@@ -90,6 +90,7 @@ type Manager struct {
 	active   map[string]bool             // device-mapper devices, as read last
 	space    map[string]spaceView        // by pool, as the guard saw it last
 	cleared  map[string]clearedSoFar     // by UUID of volumes that are being cleared
+	shunned  map[string]time.Time        // disks, by diskKey, to which LVM can't write: since when they are hidden from it
 	untidy   map[string][]status.Problem // by pool: chores that couldn't be done
 	inTrash  map[string]time.Time        // by UUID: since when chores have seen what is in the trash
 	arrays   map[string][]probe.Finding  // what is on open md arrays, by UUID

@@ -102,6 +102,7 @@ func (m *Manager) feelPulses() (changed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.muteNow()
+	m.forgetShunned(disks)
 	m.pulses, m.pulsesAt = pulses, now
 	changed = !maps.Equal(old, m.muteNow())
 	m.woken = m.woken || changed

@@ -42,6 +42,10 @@ func (v view) redundancy(s Spec, p *status.Pool, g lvm.Group, note func(status.H
 			note(status.Degraded, fmt.Sprintf("disk %s doesn't answer%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "check its cable, or replace it")
 			break
 		}
+		if slices.ContainsFunc(c.Disks, v.shuns) {
+			note(status.Degraded, fmt.Sprintf("disk %s has failed%s: writing to it gave errors; the pool works with what is left%s", disks, v.port(c.Disks), next), "check its cable, or replace it")
+			break
+		}
 		if slices.ContainsFunc(c.Disks, v.unreadable) {
 			note(status.Degraded, fmt.Sprintf("disk %s can't be read%s; the pool works with what is left%s", disks, v.port(c.Disks), next), "check its cable, or replace it")
 			break

@@ -17,7 +17,7 @@ import (
 // that is going on.
 func (m *Manager) Status(ctx context.Context) ([]status.Pool, []status.Disk, []status.Problem) {
 	m.mu.Lock()
-	v := view{specs: m.specs, facts: m.facts, problems: m.problems, doing: m.doing, seen: m.space, celsius: m.celsius, cleared: m.cleared, silence: m.silences(), slowness: m.slownesses(), at: time.Now()}
+	v := view{specs: m.specs, facts: m.facts, problems: m.problems, doing: m.doing, seen: m.space, celsius: m.celsius, cleared: m.cleared, silence: m.silences(), shunned: m.shuns(), slowness: m.slownesses(), at: time.Now()}
 	untidy := m.untidy
 	m.mu.Unlock()
 
@@ -63,6 +63,7 @@ type view struct {
 	at       time.Time
 	celsius  map[string]int           // by diskKey
 	silence  map[string]time.Duration // by diskKey, of disks that don't answer
+	shunned  map[string]bool          // by diskKey: disks to which LVM can't write
 	slowness map[string]time.Duration // by diskKey, what slow ones take for a request
 	cleared  map[string]clearedSoFar  // by volume's UUID
 }

@@ -45,6 +45,7 @@ type world struct {
 	writes  int             // of clients
 	broken  map[string]bool // disks that give errors
 	unread  map[string]bool // disks that can't be read
+	sealed  map[string]bool // disks to which LVM can't write
 	blind   map[string]bool // disks that LVM can't read, just now
 	scrubs  int
 	clings  bool                     // lvm doesn't forget missing disks, and says that all went well
