@@ -212,6 +212,7 @@ func (k *rack) spares(t *testing.T, rows []*layoutRow, r *layoutRow) {
 	}
 	k.check(t, r)
 	others := slices.DeleteFunc(p.Disks, func(d string) bool { return d == r.spare })
+	spare := r.spare
 	r.spare = "" // and 20 minutes again until a pool goes on without a disk for good
 	k.applies(t, layoutsTOML(rows))
 	k.unplug(t, others...)
@@ -219,7 +220,7 @@ func (k *rack) spares(t *testing.T, rows []*layoutRow, r *layoutRow) {
 	k.check(t, r)
 	k.plug(t, others...)
 	k.reaches(t, r, "healthy")
-	r.away = slices.DeleteFunc(p.Disks, func(d string) bool { return d == r.fresh[0] })
+	r.away = []string{spare, r.more[0]}
 }
 
 // givesUp loses a disk for good, and no other is there: the pool goes on without it, and
