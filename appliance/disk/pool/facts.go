@@ -55,6 +55,7 @@ type Facts struct {
 	Lost    map[string]time.Time // physical volume: since when it is missing or has failed
 	Bore    map[string]bool      // physical volume: it is missing or has failed, and something lay on it when it did
 	Tried   map[string]Tries     // physical volume: attempts to use it again
+	Trying  map[string]time.Time // physical volume that is tried again: since when it had been lost
 	Ports   map[string]string    // disk: where it is or was plugged
 	Instead map[string]Joined    // disk: it joined a pool to take a lost one's place
 	// Unrestored are physical volumes that are here again and that LVM didn't take

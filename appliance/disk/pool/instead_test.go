@@ -213,3 +213,26 @@ func TestReplacedThoughItTakesNoWrites(t *testing.T) {
 		t.Errorf("disks %v, missing %v", p[0].Disks, p[0].Missing)
 	}
 }
+
+// A blank disk comes while one that has failed is still being tried.
+func TestBlankComesBetweenTries(t *testing.T) {
+	b := newBench(t, "ab", nil)
+	b.broken["/dev/vdb"] = true
+	b.write()
+	b.look()
+	b.world.sync()
+	b.look()
+	b.wants(LegFailed, "disk B has failed")
+	b.plug("c")
+	for range 4 {
+		b.clock.t = b.clock.t.Add(tryDistance)
+		b.look()
+		b.world.sync()
+	}
+	b.look()
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole("/dev/vda", "/dev/vdc")
+}

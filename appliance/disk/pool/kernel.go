@@ -63,7 +63,7 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 		}
 		seen[d.ID()] = at
 	}
-	lost := map[string]time.Time{}
+	lost, trying := map[string]time.Time{}, map[string]time.Time{}
 	for _, g := range f.LVM.Groups {
 		if !ours(g) {
 			continue
@@ -79,12 +79,15 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 			}
 			if x.here && !failed[x.pv.UUID] || x.flagged(f) {
 				f.Bore = without(f.Bore, x.pv.UUID)
+				if at, ok := f.lostSince(x.pv.UUID); ok && f.retried(g, x.pv.UUID) {
+					trying[x.pv.UUID] = at
+				}
 				continue
 			}
 			if x.pv.Allocated > 0 {
 				f.Bore = with(f.Bore, x.pv.UUID, true)
 			}
-			at, ok := f.Lost[x.pv.UUID]
+			at, ok := f.lostSince(x.pv.UUID)
 			if !ok {
 				at = f.Now
 			}
@@ -100,9 +103,22 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 			}
 		}
 	}
-	f.Seen, f.Lost, f.Ports = seen, lost, ports
+	f.Seen, f.Lost, f.Trying, f.Ports = seen, lost, trying, ports
 	f.compared(before)
 	m.facts = f
+}
+
+// lostSince tells since when a disk is lost, or was until it was tried again.
+func (f Facts) lostSince(pv string) (at time.Time, ok bool) {
+	if at, ok = f.Lost[pv]; !ok {
+		at, ok = f.Trying[pv]
+	}
+	return at, ok
+}
+
+// retried tells whether a disk that is tried again is being filled.
+func (f Facts) retried(g lvm.Group, pv string) bool {
+	return f.Tried[pv].N > 0 && slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.letter == 'a' && slices.Contains(l.pvs, pv) })
 }
 
 // numbers are the numbers of disks' devices, "8:16", by kernel name.
