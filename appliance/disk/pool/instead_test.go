@@ -224,6 +224,15 @@ func TestBlankComesBetweenTries(t *testing.T) {
 	b.look()
 	b.wants(LegFailed, "disk B has failed")
 	b.plug("c")
+	// It works for a moment.
+	b.broken["/dev/vdb"] = false
+	b.clock.t = b.clock.t.Add(tryDistance)
+	b.look()
+	b.world.sync()
+	b.look()
+	b.wants(Healthy)
+	b.broken["/dev/vdb"] = true
+	b.write()
 	for range 4 {
 		b.clock.t = b.clock.t.Add(tryDistance)
 		b.look()

@@ -79,7 +79,7 @@ func (m *Manager) noteKernel(devices []lvm.Device, below map[string][]string) {
 			}
 			if x.here && !failed[x.pv.UUID] || x.flagged(f) {
 				f.Bore = without(f.Bore, x.pv.UUID)
-				if at, ok := f.lostSince(x.pv.UUID); ok && f.retried(g, x.pv.UUID) {
+				if at, ok := f.lostSince(x.pv.UUID); ok && f.retried(x.pv.UUID) {
 					trying[x.pv.UUID] = at
 				}
 				continue
@@ -116,9 +116,10 @@ func (f Facts) lostSince(pv string) (at time.Time, ok bool) {
 	return at, ok
 }
 
-// retried tells whether a disk that is tried again is being filled.
-func (f Facts) retried(g lvm.Group, pv string) bool {
-	return f.Tried[pv].N > 0 && slices.ContainsFunc(f.legs(g), func(l leg) bool { return l.letter == 'a' && slices.Contains(l.pvs, pv) })
+// retried tells whether a disk was tried again just now: it may fail again.
+func (f Facts) retried(pv string) bool {
+	t := f.Tried[pv]
+	return t.N > 0 && f.Now.Sub(t.Last) < 2*tryDistance
 }
 
 // numbers are the numbers of disks' devices, "8:16", by kernel name.
