@@ -32,11 +32,7 @@ func TestRoomToGrowWaits(t *testing.T) {
 	b.plug("e")
 	b.look()
 	b.wants(Rebuilding, "disk E")
-	b.world.sync()
-	b.write()
-	b.look()
-	b.wants(Healthy)
-	b.whole("/dev/vda", "/dev/vde")
+	b.settles("/dev/vda", "/dev/vde")
 
 	b.unplug("e")
 	b.write()
@@ -45,11 +41,7 @@ func TestRoomToGrowWaits(t *testing.T) {
 	b.clock.t = b.clock.t.Add(11 * time.Minute)
 	b.look()
 	b.wants(Rebuilding, "disk C")
-	b.world.sync()
-	b.write()
-	b.look()
-	b.wants(Healthy)
-	b.whole("/dev/vda", "/dev/vdc", "/dev/vdd")
+	b.settles("/dev/vda", "/dev/vdc", "/dev/vdd")
 }
 
 // Of three copies two are lost. LVM forgets no missing disk while something lies on
@@ -162,11 +154,7 @@ func TestWipedAfterTheLoss(t *testing.T) {
 	wipe(Wipe{Disk: "C", Confirmed: wipe(Wipe{Disk: "C"}).Holds})
 	b.look()
 	b.wants(Rebuilding, "disk C")
-	b.world.sync()
-	b.write()
-	b.look()
-	b.wants(Healthy)
-	b.whole("/dev/vda", "/dev/vdc")
+	b.settles("/dev/vda", "/dev/vdc")
 }
 
 // The disk that took a lost one's place is lost, too, in the same run: LVM has left
@@ -180,11 +168,7 @@ func TestLostAgain(t *testing.T) {
 		for _, next := range []string{"c", "d"} {
 			b.plug(next)
 			b.look()
-			b.world.sync()
-			b.write()
-			b.look()
-			b.wants(Healthy)
-			b.whole("/dev/vda", "/dev/vd"+next)
+			b.settles("/dev/vda", "/dev/vd"+next)
 			b.unplug(next)
 			b.write()
 			b.look()
@@ -212,11 +196,7 @@ func TestReplacedThoughItTakesNoWrites(t *testing.T) {
 	b.plug("c")
 	b.look()
 	b.wants(Rebuilding, "disk C")
-	b.world.sync()
-	b.write()
-	b.look()
-	b.wants(Healthy)
-	b.whole("/dev/vda", "/dev/vdc")
+	b.settles("/dev/vda", "/dev/vdc")
 	if p, _, _ := b.Status(t.Context()); len(p[0].Disks) != 2 || len(p[0].Missing) > 0 {
 		t.Errorf("disks %v, missing %v", p[0].Disks, p[0].Missing)
 	}
@@ -247,9 +227,5 @@ func TestBlankComesBetweenTries(t *testing.T) {
 		b.world.sync()
 	}
 	b.look()
-	b.world.sync()
-	b.write()
-	b.look()
-	b.wants(Healthy)
-	b.whole("/dev/vda", "/dev/vdc")
+	b.settles("/dev/vda", "/dev/vdc")
 }

@@ -75,6 +75,16 @@ func (b *bench) look() {
 	}
 }
 
+// settles lets what goes on end: the pool is well then, and these disks have all.
+func (b *bench) settles(disks ...string) {
+	b.t.Helper()
+	b.world.sync()
+	b.write()
+	b.look()
+	b.wants(Healthy)
+	b.whole(disks...)
+}
+
 func (b *bench) state() (string, status.Pool) {
 	pools, _, _ := b.Status(b.t.Context())
 	return pools[0].State, pools[0]
