@@ -127,6 +127,46 @@ func checkMade(t *testing.T, r *rand.Rand, m maker, size int64) {
 	}
 }
 
+// TestLargeDisks wipes more and more of the beginning of disks that are too large to be
+// read completely. The copies that the tools put further behind are found, and known by
+// name.
+func TestLargeDisks(t *testing.T) {
+	const tib = 1024 * gib
+	for _, tt := range []struct {
+		maker
+		size  int64
+		wiped []int64
+		left  string // what is found then begins with it
+	}{
+		{maker{tool: "mkfs.btrfs", args: fixed("-q", "-f", "-m", "single"), pkg: "btrfs-progs"}, 257 * gib, []int64{1 << 20, 64<<20 + 4096, gib, 256 * gib}, "btrfs filesystem"},
+		{maker{tool: "mkfs.xfs", args: fixed("-q", "-f"), pkg: "xfsprogs"}, 100*gib + 4096*5, []int64{1 << 20, 20 * gib, 70 * gib}, "xfs filesystem"},
+		{maker{tool: "mkfs.xfs", args: fixed("-q", "-f"), pkg: "xfsprogs"}, 6*tib + 4096*77, []int64{1 << 20, 900 * gib, 4 * tib}, "xfs filesystem"},
+		{maker{tool: "mkfs.xfs", args: fixed("-q", "-f", "-d", "agcount=32"), pkg: "xfsprogs"}, 2 * tib, []int64{1 << 20, tib}, "xfs filesystem"},
+		{maker{tool: "mkfs.ext4", args: fixed("-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"), pkg: "e2fsprogs"}, tib, []int64{1 << 20, 100 << 20, 8 * gib, 300 * gib}, "ext"},
+		{maker{tool: "mkfs.ntfs", args: fixed("-F", "-Q", "-q"), pkg: "ntfs-3g"}, 600 * gib, []int64{1 << 20, gib, 500 * gib}, "NTFS filesystem"},
+		{maker{tool: "sgdisk", args: fixed("-n", "1:0:0"), pkg: "gdisk"}, 10 * tib, []int64{1 << 20, 9 * tib}, "GPT partition table"},
+	} {
+		t.Run(fmt.Sprintf("%s of %d GiB", tt.tool, tt.size/gib), func(t *testing.T) {
+			t.Parallel()
+			f := made(t, tt.maker, tt.args(nil), tt.size)
+			defer f.Close()
+			for _, n := range append(tt.wiped, 0) {
+				got, err := probe.Probe(wiped{f, n}, tt.size)
+				if err != nil || got.Blank || !strings.HasPrefix(got.What, tt.left) {
+					t.Errorf("with %d bytes wiped: %+v, %v", n, got, err)
+				}
+			}
+			list, err := probe.List(f, tt.size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := probe.Probe(wipedRanges{f, probe.Ranges(tt.size, list)}, tt.size); err != nil || !got.Blank {
+				t.Errorf("after a wipe: %+v, %v", got, err)
+			}
+		})
+	}
+}
+
 // made runs the tool on a fresh disk.
 func made(t *testing.T, m maker, args []string, size int64) *os.File {
 	t.Helper()
