@@ -33,7 +33,15 @@ func (m *Manager) Take(ctx context.Context, name string) (t Taken, err error) {
 	}
 	t.Pool, t.Name = g.Name, shown(v.Name)
 	if kindOf(v) == volume && isThin(v) {
-		if t.Name, err = m.snapshot(ctx, g.Name+"/"+v.Name, m.temporaryName(), temporaryTag); err != nil {
+		name := m.temporaryName()
+		defer func() {
+			if err != nil { // nobody else would remove it, if it was made
+				err = errors.Join(err, m.removeTemporary(context.WithoutCancel(ctx), func(v lvm.LogicalVolume) bool {
+					return strings.HasSuffix(shown(v.Name), "@"+name)
+				}))
+			}
+		}()
+		if t.Name, err = m.snapshot(ctx, g.Name+"/"+v.Name, name, temporaryTag); err != nil {
 			return t, err
 		}
 		t.Temporary = true
@@ -66,16 +74,20 @@ func (m *Manager) temporaryName() string {
 // now. With an empty UUID it removes everything of exports that an earlier run of the
 // daemon has left.
 func (m *Manager) RemoveTemporary(ctx context.Context, uuid string) error {
+	if uuid == "" {
+		return errors.Join(m.releaseMetadata(ctx), m.removeTemporary(ctx, func(lvm.LogicalVolume) bool { return true }))
+	}
+	return m.removeTemporary(ctx, func(v lvm.LogicalVolume) bool { return v.UUID == uuid })
+}
+
+// removeTemporary removes the temporary snapshots that are so.
+func (m *Manager) removeTemporary(ctx context.Context, is func(lvm.LogicalVolume) bool) error {
 	var names []string
 	var errs []error
-	if uuid == "" {
-		errs = append(errs, m.releaseMetadata(ctx))
-	}
 	for _, g := range m.known().LVM.Groups {
 		for _, v := range g.Logical {
-			full := g.Name + "/" + shown(v.Name)
-			if _, is := tagValue(v, temporaryTag); ours(g) && is && kindOf(v) == snapshot && (uuid == "" || uuid == v.UUID) {
-				names = append(names, full)
+			if _, temporary := tagValue(v, temporaryTag); ours(g) && temporary && kindOf(v) == snapshot && is(v) {
+				names = append(names, g.Name+"/"+shown(v.Name))
 			}
 		}
 	}

@@ -95,7 +95,7 @@ func (d *memDisk) label() {
 	d.put(meta, 4096)
 }
 
-func (d *memDisk) Sync() error { return nil }
+func (d *memDisk) Sync() error { return d.w.flush() }
 
 type openDisk struct {
 	*memDisk

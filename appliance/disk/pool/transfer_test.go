@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -263,6 +264,14 @@ func TestTake(t *testing.T) {
 	after := fmt.Sprint(w.content(m))
 	if before == after || strings.Contains(after, "export-") || !strings.Contains(after, "golden@monday") {
 		t.Errorf("before %s, after %s", before, after)
+	}
+	// If it can't be taken, nothing stays.
+	w.flush = func() error { return errors.New("a disk doesn't flush") }
+	_, err = m.Take(ctx, "golden")
+	wantFailure(t, "taken", err, "a disk doesn't flush")
+	w.flush = func() error { return nil }
+	if left := fmt.Sprint(w.content(m)); strings.Contains(left, "export-") || len(w.commands()) == 0 {
+		t.Errorf("%s is left", left)
 	}
 	if _, err = m.Take(ctx, "golden"); err != nil {
 		t.Fatal(err)

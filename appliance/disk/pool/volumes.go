@@ -48,8 +48,10 @@ func (m *Manager) change(ctx context.Context, name string, pick func(g lvm.Group
 		return err
 	}
 	err = do(ctx, g)
-	// What was done holds even if the power fails now: LVM doesn't flush.
-	err = errors.Join(err, m.checkLVM(ctx, err != nil), m.readKernel(ctx), m.flush(pathsOf(g)))
+	// What was done holds even if the power fails now, before anybody learns of it: LVM
+	// doesn't flush.
+	err = errors.Join(err, m.flush(pathsOf(g)))
+	err = errors.Join(err, m.checkLVM(ctx, err != nil), m.readKernel(ctx))
 	if err != nil {
 		m.again = true // so Watch goes on with it, and activates what is closed
 	}

@@ -444,3 +444,22 @@ func TestPlanVolumes(t *testing.T) {
 		t.Errorf("steps %v, problems %v", p.Steps, p.Problems)
 	}
 }
+
+// What a command has done is on stable storage before anybody can make use of it.
+func TestFlushedBeforeKnown(t *testing.T) {
+	w, m := stocked(t)
+	there := func() bool { _, err := m.Export("tank", "golden@friday"); return err == nil }
+	flushes := 0
+	w.flush = func() error {
+		if flushes++; there() {
+			t.Error("the snapshot is known, and not on stable storage")
+		}
+		return nil
+	}
+	if _, err := m.Snapshot(t.Context(), "golden", "friday"); err != nil {
+		t.Fatal(err)
+	}
+	if flushes == 0 || !there() {
+		t.Errorf("%d flushes; the snapshot is known: %v", flushes, there())
+	}
+}

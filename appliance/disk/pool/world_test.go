@@ -37,6 +37,7 @@ type world struct {
 	refuse string            // a command of LVM that fails
 	used   map[string]int64  // bytes of a pool that are taken; half of it for pools that aren't here
 	limit  int64             // extents that a pool may grow by at once; 0: any
+	flush  func() error      // of a disk
 
 	legs    map[string][]*worldLeg // of raid volumes
 	numbers map[string]string      // of devices
@@ -64,7 +65,8 @@ var errPower = errors.New("power cut")
 
 func newWorld(t *testing.T, letters string) *world {
 	w := &world{t: t, sysfs: t.TempDir(), disks: map[string]*memDisk{}, active: map[string]bool{}, left: -1, holds: map[string]string{},
-		legs: map[string][]*worldLeg{}, numbers: map[string]string{}, broken: map[string]bool{}, unread: map[string]bool{}, blind: map[string]bool{}, size: map[string]int64{}, asked: map[string]int{}}
+		legs: map[string][]*worldLeg{}, numbers: map[string]string{}, broken: map[string]bool{}, unread: map[string]bool{}, blind: map[string]bool{}, size: map[string]int64{}, asked: map[string]int{},
+		flush: func() error { return nil }}
 	for _, l := range letters {
 		w.plug(string(l))
 	}
