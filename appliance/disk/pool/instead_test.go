@@ -229,3 +229,27 @@ func TestBlankComesBetweenTries(t *testing.T) {
 	b.look()
 	b.settles("/dev/vda", "/dev/vdc")
 }
+
+// A blank disk comes so soon after the loss that both are noticed at once.
+func TestBlankComesAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		lose func(b *bench)
+	}{
+		{"missing", func(b *bench) { b.unplug("b") }},
+		{"failed", func(b *bench) { b.broken["/dev/vdb"] = true }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, "ab", nil)
+			tt.lose(b)
+			b.write()
+			b.plug("c")
+			for range 1 + maxTries + 1 {
+				b.look()
+				b.world.sync()
+				b.clock.t = b.clock.t.Add(tryDistance)
+			}
+			b.settles("/dev/vda", "/dev/vdc")
+		})
+	}
+}

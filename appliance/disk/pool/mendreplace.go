@@ -241,12 +241,12 @@ func name(lost []member) string {
 	return lost[0].id
 }
 
-// late tells whether a disk has come after the loss of others; none, if the pool has
-// given them up.
+// late tells whether a disk has come after the loss of others, or was noticed together
+// with that; none, if the pool has given them up.
 func (f Facts) late(d disk.Disk, lost []member) bool {
 	return len(lost) == 0 || slices.ContainsFunc(lost, func(m member) bool {
 		since, ok := f.Lost[m.pv.UUID]
-		return ok && f.Seen[d.ID()].After(since)
+		return ok && !f.Seen[d.ID()].Before(since)
 	})
 }
 
