@@ -43,7 +43,7 @@ var arrows = map[string][]string{
 
 	"appliance/box":           {"appliance/...", "target", "target/scsi", "target/block/..."},
 	"appliance/cmd/appliance": {"appliance/box", "appliance/task"},
-	"appliance/e2e":           {"appliance/config", "appliance/status", "appliance/update", "imagebuild/qemu", "imagebuild/stick", "target/iscsitest", "target/iscsitest/load"},
+	"appliance/e2e":           {"appliance/config", "appliance/status", "appliance/update", "imagebuild/qemu", "imagebuild/stick", "imagebuild/verify", "target/iscsitest", "target/iscsitest/load"},
 
 	"init":       {"appliance/sys/...", "appliance/task"},
 	"imagebuild": {"appliance/bootdisk", "appliance/config", "appliance/hardware", "appliance/image/gpt", "appliance/update"},
