@@ -320,8 +320,39 @@ func TestSpace(t *testing.T) {
 	low.flush()
 	low.check(1)
 	high.check(1)
+	s.addsDisk(t, m, low, high, at+20)
 	if now := m.ids(t, iqnLow, 0) + m.ids(t, iqnHigh, 0); now != ids {
 		t.Errorf("the LUNs changed their identity from\n%s\nto\n%s", ids, now)
 	}
 	m.powerDown(t)
+}
+
+// addsDisk fills the pool again, and then adds a disk to it. low has nothing from 20 to
+// 100, and high has pieces up to at.
+func (s *site) addsDisk(t *testing.T, m *machine, low, high *lun, at int) {
+	t.Helper()
+	lowAt := low.writesUntilRefused(20, 100)
+	at = high.writesUntilRefused(at, 150)
+	m.shell(t, fmt.Sprintf("(dd if=/dev/zero of=/dev/mapper/tank-low bs=1048576 seek=%d count=%d; sync; echo MORE WRIT''TEN) 2>/dev/null & true", lowAt, 100-lowAt))
+	full := m.tank(t, "the pool is full again", func(p status.Pool) bool { return p.Free == 0 && p.Health == status.Failed })
+	if err := m.Plug(t.Context(), s.disk(t, serial2, spaceDisk, qemu.SCSI)); err != nil {
+		t.Fatal(err)
+	}
+	m.disk(t, serial2, "blank")
+	if said := m.apply(t, strings.Replace(spaceTOML, `"`+serial1+`"`, `"`+serial1+`", "`+serial2+`"`, 1)); !strings.Contains(said, serial2) {
+		t.Errorf("sanctl config apply says\n%s", said)
+	}
+	if _, err := m.await(t, "MORE WRITTEN"); err != nil {
+		t.Errorf("the full pool doesn't go on: %v", err)
+	}
+	p := m.tank(t, "it has more space", func(p status.Pool) bool { return len(refused(p)) == 0 && p.Health == status.OK })
+	if p.Size < full.Size*3/2 {
+		t.Errorf("size %d MiB, was %d", p.Size>>20, full.Size>>20)
+	}
+	low.writes(lowAt, 200)
+	high.writes(at, 200)
+	low.flush()
+	high.flush()
+	low.check(1)
+	high.check(1)
 }
