@@ -137,6 +137,7 @@ func layouts(t *testing.T, rows []*layoutRow) {
 			{"adding disks", "raid10", func(t *testing.T) { k.grows(t, rows, r) }},
 			{"adding two disks", "pairs", func(t *testing.T) { k.grows(t, rows, r) }},
 			{"adding a disk", "mirror", func(t *testing.T) { k.grows(t, rows, r) }},
+			{"a disk whose reads fail", "", func(t *testing.T) { k.failsToRead(t, r) }},
 			{"losing a disk", "", func(t *testing.T) { k.loses(t, r) }},
 			{"a thick volume", "raid5", func(t *testing.T) { k.clears(t, rows, r) }},
 			{"replacing a disk", "raid5", func(t *testing.T) { k.replaces(t, r) }},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sanstick/appliance/status"
+	"sanstick/imagebuild/qemu"
 )
 
 // What happens to the pool of a layoutRow.
@@ -56,6 +57,41 @@ func (k *rack) grows(t *testing.T, rows []*layoutRow, r *layoutRow) {
 	if len(on) < len(r.disks) || r.promised > 0 && data < len(r.disks) {
 		t.Errorf("LVM says\n%s", said)
 	}
+}
+
+// failsToRead has a disk's reads fail: what is on it is made from what is on the others.
+// When they don't fail any more it is used as before.
+func (k *rack) failsToRead(t *testing.T, r *layoutRow) {
+	bad, other := r.disks[0], r.away[0]
+	fails := qemu.Fault{Reads: true}
+	if err := k.Break(t.Context(), bad, fails); err != nil {
+		t.Fatal(err)
+	}
+	k.check(t, r)
+	k.shell(t, "sanctl pool scrub "+r.pool) // the kernel reads all disks then
+	p := k.pool(t, r, "with a disk that fails", func(p status.Pool) bool {
+		k.check(t, r)
+		return strings.Contains(p.Detail, "disk "+bad) && !strings.Contains(p.Detail, bad+" is missing")
+	})
+	c, err := k.Count(t.Context(), bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d reads failed; the pool is %s: %s", c.FailedReads, p.State, p.Detail)
+	if c.FailedReads == 0 || p.Health == status.OK {
+		t.Errorf("%d reads failed; the pool is %+v", c.FailedReads, p)
+	}
+	k.write(t, r, 4)
+	if err := k.Break(t.Context(), bad, qemu.Fault{}); err != nil {
+		t.Fatal(err)
+	}
+	k.write(t, r, 2)
+	k.reaches(t, r, "healthy")
+	k.unplug(t, other) // so what is on the one that failed is needed
+	k.reaches(t, r, "degraded-absent", other)
+	k.check(t, r)
+	k.plug(t, other)
+	k.reaches(t, r, "healthy")
 }
 
 // loses has a row lose a disk under I/O and fill another one, and then be without
